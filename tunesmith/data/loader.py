@@ -1,0 +1,180 @@
+"""Which rows make which step, and how they become batches. Randomness has an address: (seed, stage, epoch, row).
+
+The order of an epoch is a pure function of its address, so a resumed run, another number of workers and two ranks see
+the same rows in the same steps. It knows no model and no optimizer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+
+from tunesmith.data.digest import canonical_json
+from tunesmith.types import Batch, Example, Row
+
+BUCKET_WINDOW = 50
+MEMO_BYTES = 512 << 20
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where in a run something random happens; epochs count from 0 within their stage."""
+
+    seed: int
+    stage: int
+    epoch: int
+
+    def digest(self, purpose: str, row_id: str = "") -> int:
+        """64 bits that depend on nothing but the address, the purpose and the row."""
+        text = f"{purpose}\0{self.seed}\0{self.stage}\0{self.epoch}\0{row_id}"
+        return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+
+    def rng(self, purpose: str, row_id: str = "") -> np.random.Generator:
+        """A generator of one's own at this address."""
+        return np.random.Generator(np.random.PCG64(self.digest(purpose, row_id)))
+
+
+def epoch_steps(lengths: Sequence[int], rows: int, address: Address, *, buckets: bool) -> list[np.ndarray]:
+    """The rows of each step of one epoch: every row exactly once, the last step possibly smaller.
+
+    With ``buckets``, rows are shuffled, sorted by length within windows of 50 steps, cut into steps, and the steps
+    shuffled: rows of like length travel together, and every epoch groups them differently.
+
+    Args:
+        lengths: Length of each row along the padded axis.
+        rows: Rows per step.
+        address: Seed, stage and epoch.
+        buckets: Whether to group by length.
+    """
+    rng = address.rng("order")
+    order = rng.permutation(len(lengths))
+    if buckets and len(set(lengths)) > 1:
+        sizes = np.asarray(lengths)
+        window = rows * BUCKET_WINDOW
+        parts = [order[i : i + window] for i in range(0, len(order), window)]
+        order = np.concatenate([part[np.argsort(sizes[part], kind="stable")] for part in parts])
+        steps = [order[i : i + rows] for i in range(0, len(order), rows)]
+        return [steps[i] for i in rng.permutation(len(steps))]
+    return [order[i : i + rows] for i in range(0, len(order), rows)]
+
+
+def sorted_batches(lengths: Sequence[int], rows: int) -> list[np.ndarray]:
+    """All rows once, longest first: little padding, and a batch that does not fit in memory fails at once."""
+    order = np.argsort(np.asarray(lengths), kind="stable")[::-1]
+    return [order[i : i + rows] for i in range(0, len(order), rows)]
+
+
+def share_of(piece: np.ndarray, rank: int, world: int) -> np.ndarray:
+    """The rows of a micro-batch that one rank computes: every world-th, so that lengths are spread evenly."""
+    return piece[rank::world]
+
+
+class Loader:
+    """Rows as batches, encoded once where encoding is not random.
+
+    Args:
+        rows: The rows.
+        encode: The task's ``encode``.
+        collate: The task's ``collate``.
+        random: Whether ``encode`` draws from its rng.
+        length: Length of an example along the padded axis; None where nothing is padded.
+        inputs: Columns that the model reads, which name a row in the activation cache.
+        workers: Threads that encode ahead; 0 encodes when asked.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        encode: Callable[[Row, np.random.Generator | None], Example],
+        collate: Callable[[Sequence[Example]], Batch],
+        *,
+        random: bool = False,
+        length: Callable[[Example], int] | None = None,
+        inputs: Sequence[str] = (),
+        workers: int = 0,
+    ) -> None:
+        self.rows, self.random, self.workers = rows, random, workers
+        self._length, self._inputs = length, tuple(inputs)
+        self._encode, self._collate = encode, collate
+        self._memo: dict[int, Example] = {}
+        self._memo_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Length of every row; encodes all of them once where rows differ in length."""
+        if self._length is None:
+            return [1] * len(self.rows)
+        return [self._length(self.example(i)) for i in range(len(self.rows))]
+
+    @cached_property
+    def keys(self) -> list[bytes]:
+        """Sixteen bytes that name each row's input content."""
+        return [
+            blake2b(canonical_json([row.get(column) for column in self._inputs]), digest_size=16).digest()
+            for row in self.rows
+        ]
+
+    def example(self, index: int, address: Address | None = None) -> Example:
+        """One encoded row. ``address`` None, or a task that draws nothing: no augmentation, and it is kept."""
+        row = self.rows[index]
+        if self.random and address is not None:
+            return self._encode(row, address.rng("row", row["id"]))
+        if index in self._memo:
+            return self._memo[index]
+        example = self._encode(row, None)
+        size = _bytes_of(example)
+        if self._memo_bytes + size <= MEMO_BYTES:
+            self._memo[index] = example
+            self._memo_bytes += size
+        return example
+
+    def batch(self, indices: Sequence[int], address: Address | None = None) -> Batch:
+        """Several rows as one batch."""
+        return self._collate([self.example(int(i), address) for i in indices])
+
+    def ahead(self, plan: Sequence[Sequence[int]], address: Address | None = None) -> Iterator[Batch]:
+        """The batches of a plan in its order, encoded by threads up to ``workers`` batches ahead.
+
+        Encoding has no state, so the number of workers changes nothing but the time.
+        """
+        if not self.workers:
+            yield from (self.batch(indices, address) for indices in plan)
+            return
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="encode") as pool:
+            waiting: deque[Future[Batch]] = deque()
+            upcoming = iter(plan)
+            try:
+                for indices in upcoming:
+                    waiting.append(pool.submit(self.batch, indices, address))
+                    if len(waiting) > self.workers:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+
+def _bytes_of(example: Example) -> int:
+    total = 0
+    for value in example.values():
+        total += _size(value)
+    return total
+
+
+def _size(value: Any) -> int:
+    if hasattr(value, "nbytes"):
+        return int(value.nbytes)
+    if isinstance(value, (list, tuple)):
+        return 64 + sum(_size(v) for v in value)
+    return 64 + (len(value) if isinstance(value, (str, bytes)) else 0)

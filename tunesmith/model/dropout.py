@@ -1,0 +1,128 @@
+"""Dropout whose randomness has an address: (seed, epoch, row), not the state of a global generator.
+
+With it, one batch of eight rows and eight batches of one row drop the same units, two ranks drop what one rank would,
+and recomputation in the backward pass needs no saved random state. It knows no task and no loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+_FUNCTIONAL = ("dropout", "attention_dropout", "activation_dropout", "attn_dropout", "hidden_dropout", "layerdrop")
+
+
+@dataclass
+class RowKeys:
+    """The rows in flight: one 31-bit key per row, shared by every dropout module of a model."""
+
+    keys: Tensor | None = None
+    positions: dict[tuple[int, torch.device], Tensor] = field(default_factory=dict)
+
+    @contextmanager
+    def over(self, keys: Sequence[int]) -> Iterator[None]:
+        """Draw masks for these rows, in batch order, while the context lasts."""
+        self.keys = torch.tensor([k & 0x7FFFFFFF for k in keys], dtype=torch.int32)
+        try:
+            yield
+        finally:
+            self.keys = None
+
+
+def _mix(x: Tensor) -> Tensor:
+    """Two rounds of a multiply and xor-shift integer hash, in place; int32 wraps on overflow, which is wanted."""
+    for factor in (0x7FEB352D, 0x297A2D39):
+        x *= factor
+        x ^= x >> 15
+    return x
+
+
+class RowDropout(nn.Module):
+    """Inverted dropout with a mask that is a hash of (row key, module, element).
+
+    The element's index counts from the row's first element, so padding after a row changes nothing.
+
+    Args:
+        rate: Share of elements that is zeroed, 0 to 1.
+        index: Number of this module within its model.
+        rows: The rows in flight.
+    """
+
+    def __init__(self, rate: float, index: int, rows: RowKeys) -> None:
+        super().__init__()
+        self.rate, self.index, self.rows = rate, index, rows
+
+    @property
+    def p(self) -> float:
+        """Zero: attention kernels that read the rate of a module can't draw by row, so they draw nothing."""
+        return 0.0
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate}, by row"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop elements of ``x`` [rows or rows × k, ...]; the identity in ``eval`` mode.
+
+        Raises:
+            RuntimeError: No rows are in flight, or the batch axis is no multiple of their number.
+        """
+        if not self.training or self.rate == 0.0:
+            return x
+        if self.rows.keys is None:
+            raise RuntimeError("dropout is on, but no rows are in flight: wrap the step in RowKeys.over")
+        return x * self._mask(x)
+
+    def _mask(self, x: Tensor) -> Tensor:
+        keys = self.rows.keys
+        assert keys is not None
+        if x.shape[0] % len(keys):
+            raise RuntimeError(f"dropout sees {x.shape[0]} entries for {len(keys)} rows: the batch axis must come first")
+        per_row = x.numel() // len(keys)
+        at = (per_row, x.device)
+        if at not in self.rows.positions:
+            if len(self.rows.positions) > 256:
+                self.rows.positions.clear()
+            self.rows.positions[at] = _mix(torch.arange(1, per_row + 1, dtype=torch.int32, device=x.device))
+        row = _mix((keys.to(x.device) ^ (self.index * 0x3C6EF372 & 0x7FFFFFFF)).add_(0x1B873593))
+        bits = row[:, None] ^ self.rows.positions[at][None, :]
+        # One more round over every element is the least that leaves no pattern; each pass over them costs time.
+        bits *= 0x7FEB352D
+        bits ^= bits >> 15
+        bits *= 0x297A2D39
+        kept = bits >= int(self.rate * 2**32) - 2**31
+        return kept.to(x.dtype).mul_(1.0 / (1.0 - self.rate)).view(x.shape)
+
+
+def address_dropout(model: nn.Module, rate: float | None = None) -> tuple[RowKeys, list[str]]:
+    """Replace every ``nn.Dropout`` of a model by ``RowDropout``; switch off what can't be addressed.
+
+    Args:
+        model: Changed in place.
+        rate: A rate for all of them; None keeps each module's own.
+
+    Returns:
+        The rows in flight, and a line for every kind of dropout that was switched off.
+    """
+    rows, index = RowKeys(), 0
+    off: set[str] = set()
+    for module in list(model.modules()):
+        for child_name, child in list(module.named_children()):
+            if isinstance(child, nn.Dropout):
+                setattr(module, child_name, RowDropout(child.p if rate is None else rate, index, rows))
+                index += 1
+        for attribute in _FUNCTIONAL:
+            value = getattr(module, attribute, None)
+            if isinstance(value, float) and value > 0 and not isinstance(module, RowDropout):
+                setattr(module, attribute, 0.0)
+                off.add(f"{type(module).__name__}.{attribute} ({value:g})")
+    attention = [c for c in (getattr(getattr(model, "config", None), a, 0.0) for a in _ATTENTION_SETTINGS) if c]
+    if attention and index:
+        off.add(f"attention dropout ({attention[0]:g})")
+    return rows, sorted(off)
+
+
+_ATTENTION_SETTINGS = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")

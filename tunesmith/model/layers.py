@@ -1,0 +1,194 @@
+"""A pretrained model as layer groups, bottom to top: embeddings, blocks, neck, head.
+
+One view serves freezing, unfreezing, rates by depth, the cache boundary and recomputation. It knows no task and no loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from tunesmith.errors import UserError
+
+EMBEDDINGS, NECK, HEAD, ADAPTER = "embeddings", "neck", "head", "adapter"
+
+
+@dataclass(frozen=True)
+class LayerGroups:
+    """Names of parameters by layer group.
+
+    Args:
+        model: The whole model.
+        trunk: What was pretrained; everything outside it is the head.
+        blocks: Repeated layers in execution order, inside the trunk.
+        groups: Group name to parameter names, bottom to top: ``embeddings`` (in the trunk, below the blocks),
+            ``block 0`` .., ``neck`` (in the trunk, above the blocks: final norm, pooler), ``head``.
+        helpers: Modules that never learn (a VAE beside a denoiser).
+    """
+
+    model: nn.Module
+    trunk: nn.Module
+    blocks: tuple[nn.Module, ...]
+    groups: dict[str, tuple[str, ...]]
+    helpers: tuple[nn.Module, ...] = field(default=())
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        *,
+        trunk: nn.Module | None = None,
+        blocks: Sequence[nn.Module] | None = None,
+        fresh: frozenset[str] = frozenset(),
+        adapter: frozenset[str] = frozenset(),
+        helpers: Sequence[nn.Module] = (),
+    ) -> LayerGroups:
+        """Read the groups off a model.
+
+        The trunk is the transformers base model where there is one. The blocks are its outermost module lists, in
+        the order in which they are registered, which is the order of execution in every transformers family.
+
+        Args:
+            model: The whole model.
+            trunk: Overrides the trunk.
+            blocks: Overrides the blocks.
+            fresh: Parameters that the pretrained weights did not hold; they belong to the head wherever they stand,
+                because a random layer that stays frozen can't be right.
+            adapter: Names of adapter parameters, a group of their own wherever they stand.
+            helpers: Modules that never learn.
+        """
+        body = trunk if trunk is not None else _trunk_of(model)
+        found = tuple(blocks) if blocks is not None else tuple(_blocks_of(body))
+        return cls(model, body, found, _group(model, body, found, fresh, adapter), tuple(helpers))
+
+    def names(self, group: str) -> tuple[str, ...]:
+        """Parameter names of one group; empty if there is no such group."""
+        return self.groups.get(group, ())
+
+    def learning(self, train: str | int) -> list[str]:
+        """Names of the groups that learn, bottom to top.
+
+        Args:
+            train: ``head``, ``all``, ``adapter``, or a number of blocks from the top.
+
+        Raises:
+            UserError: More blocks are asked for than there are, or the blocks are unknown.
+        """
+        if train == "all":
+            return [group for group in self.groups if self.groups[group]]
+        if train in (HEAD, ADAPTER):
+            return [group for group in (ADAPTER, HEAD) if self.groups.get(group) and (train == ADAPTER or group == HEAD)]
+        count = int(train)
+        kind = type(self.model).__name__
+        if not self.blocks:
+            raise UserError(
+                f"stages: the blocks of {kind} can't be found, so 'top: {count}' has no meaning",
+                kind,
+                "name its module lists in the recipe, for example model: {name: ..., blocks: encoder.layer}, or train all",
+            )
+        if count > len(self.blocks):
+            raise UserError(
+                f"stages: top {count} is more than the {len(self.blocks)} blocks that {kind} has",
+                kind,
+                f"write at most top: {len(self.blocks)}, or train: all",
+            )
+        top = [f"block {i}" for i in range(len(self.blocks) - count, len(self.blocks))]
+        return [*top, *(group for group in (NECK, HEAD) if self.groups.get(group))]
+
+    def apply(self, learning: Sequence[str]) -> None:
+        """Let exactly these groups learn. Frozen means no gradient and ``eval`` mode: no dropout, still statistics."""
+        names = {name for group in learning for name in self.groups[group]}
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(name in names)
+        self.train_mode()
+
+    def train_mode(self) -> None:
+        """Training mode for modules that hold a learning parameter or stand above one; ``eval`` for the rest.
+
+        Modules without parameters (dropout) follow their parent, except those of the trunk outside its blocks (GPT-2's
+        dropout after the embeddings): they stay in ``eval`` until the embeddings learn, or the frozen part would be
+        random.
+        """
+        self.model.eval()
+        within = {id(m) for block in self.blocks for m in block.modules()}
+        loose = {id(m) for m in self.trunk.modules()} - within if self.trunk is not self.model else set()
+        if any(p.requires_grad for _, p in self.parameters(EMBEDDINGS)) or not self.blocks:
+            loose = set()
+        for module in self.model.modules():
+            if any(p.requires_grad for p in module.parameters()):
+                module.training = True
+        for module in self.model.modules():
+            if module.training and id(module) not in loose:
+                for child in module.children():
+                    if next(child.parameters(), None) is None:
+                        child.train()
+
+    def parameters(self, group: str) -> Iterator[tuple[str, nn.Parameter]]:
+        """Named parameters of a group."""
+        wanted = set(self.groups.get(group, ()))
+        return ((name, p) for name, p in self.model.named_parameters() if name in wanted)
+
+    def size(self, group: str) -> int:
+        """Number of parameters in a group."""
+        return sum(p.numel() for _, p in self.parameters(group))
+
+
+def _trunk_of(model: nn.Module) -> nn.Module:
+    inner = getattr(model, getattr(model, "base_model_prefix", "") or "_", None)
+    return inner if isinstance(inner, nn.Module) else model
+
+
+def _blocks_of(trunk: nn.Module) -> Iterator[nn.Module]:
+    """Elements of the outermost module lists that hold parameters."""
+    for child in trunk.children():
+        if isinstance(child, nn.ModuleList):
+            yield from (block for block in child if any(True for _ in block.parameters()))
+        else:
+            yield from _blocks_of(child)
+
+
+def blocks_named(model: nn.Module, paths: Sequence[str]) -> list[nn.Module]:
+    """The blocks under dotted paths, as a recipe declares them.
+
+    Raises:
+        UserError: A path leads nowhere.
+    """
+    found: list[nn.Module] = []
+    for path in paths:
+        matches = [m for name, m in model.named_modules() if name == path or name.endswith("." + path)]
+        if not matches:
+            lists = [name for name, m in model.named_modules() if isinstance(m, nn.ModuleList)]
+            raise UserError(
+                f"model.blocks: {type(model).__name__} has no module {path!r}",
+                "recipe: model.blocks",
+                f"write one of its module lists: {', '.join(lists) or '(it has none)'}",
+            )
+        found.extend(matches[0] if isinstance(matches[0], nn.ModuleList) else [matches[0]])
+    return found
+
+
+def _group(
+    model: nn.Module, trunk: nn.Module, blocks: Sequence[nn.Module], fresh: frozenset[str], adapter: frozenset[str]
+) -> dict[str, tuple[str, ...]]:
+    of_block = {id(p): i for i, block in enumerate(blocks) for p in block.parameters()}
+    in_trunk = {id(p) for p in trunk.parameters()} if trunk is not model else set()
+    groups: dict[str, list[str]] = {EMBEDDINGS: []}
+    groups |= {f"block {i}": [] for i in range(len(blocks))} | {NECK: [], ADAPTER: [], HEAD: []}
+    passed_blocks = False
+    last_block = len(blocks) - 1
+    for name, parameter in model.named_parameters():
+        index = of_block.get(id(parameter))
+        if name in adapter:
+            groups[ADAPTER].append(name)
+        elif index is not None and name not in fresh:
+            groups[f"block {index}"].append(name)
+            passed_blocks = passed_blocks or index == last_block
+        elif name in fresh or (trunk is not model and id(parameter) not in in_trunk):
+            groups[HEAD].append(name)
+        else:
+            groups[NECK if passed_blocks else EMBEDDINGS].append(name)
+    if trunk is model and not groups[HEAD]:
+        groups[HEAD], groups[NECK] = groups[NECK], []
+    return {name: tuple(members) for name, members in groups.items() if members or name == HEAD}

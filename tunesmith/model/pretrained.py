@@ -1,0 +1,140 @@
+"""Loading through transformers: quiet, from safetensors, in fp32, and with the names of what the weights did not hold.
+
+It knows no task and no recipe.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tunesmith.errors import UserError
+from tunesmith.model.weights import Weights
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars and no reports from transformers while it loads: what matters in them is returned instead."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def load_config(source: Weights, **changes: Any) -> Any:
+    """The model's configuration.
+
+    Raises:
+        UserError: It can't be read, or names an architecture that transformers does not know.
+    """
+    from transformers import AutoConfig
+
+    try:
+        with quiet():
+            return AutoConfig.from_pretrained(str(source.folder), local_files_only=True, **changes)
+    except (ValueError, KeyError, OSError, json.JSONDecodeError) as fault:
+        raise UserError(
+            f"model: transformers can't read the configuration of {source.name!r}: {_first_line(fault)}",
+            str(Path(source.folder) / "config.json"),
+            "name a model whose config.json has a model_type that the installed transformers knows",
+        ) from fault
+
+
+def load_model(auto: Any, source: Weights, config: Any, **settings: Any) -> tuple[Any, frozenset[str]]:
+    """A model through a transformers auto class, in fp32.
+
+    Args:
+        auto: For example ``AutoModelForSequenceClassification``.
+        source: The weights.
+        config: From ``load_config``.
+
+    Returns:
+        The model, and the names of parameters that the weights did not hold or held in another shape.
+
+    Raises:
+        UserError: The auto class has no model for this architecture.
+    """
+    import torch
+
+    try:
+        with quiet():
+            model, report = auto.from_pretrained(
+                str(source.folder),
+                config=config,
+                dtype=torch.float32,
+                local_files_only=True,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **settings,
+            )
+    except (ValueError, OSError) as fault:
+        raise UserError(
+            f"model: {source.name!r} can't be loaded as {auto.__name__}: {_first_line(fault)}",
+            str(source.folder),
+            "choose a model that is made for this task",
+        ) from fault
+    fresh = set(report["missing_keys"]) | {str(entry[0]) for entry in report["mismatched_keys"]}
+    return model, frozenset(fresh & {name for name, _ in model.named_parameters()})
+
+
+def load_tokenizer(source: Weights) -> Any:
+    """The model's tokenizer; one without a padding token pads with its end token.
+
+    Raises:
+        UserError: There is none, or it has neither token.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(str(source.folder), local_files_only=True)
+    except (ValueError, OSError, KeyError, ImportError) as fault:
+        raise UserError(
+            f"model: the tokenizer of {source.name!r} can't be loaded: {_first_line(fault)}",
+            str(source.folder),
+            "put tokenizer.json and tokenizer_config.json beside the weights",
+        ) from fault
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise UserError(
+                f"model: the tokenizer of {source.name!r} has neither a padding nor an end token",
+                str(source.folder),
+                "add a pad_token to its tokenizer_config.json",
+            )
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def longest_input(config: Any, tokenizer: Any) -> int | None:
+    """Most tokens that a model takes, as its position table and its tokenizer say; None where neither does."""
+    limits = []
+    positions = getattr(config, "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > 0:
+        # The RoBERTa family counts its positions from the padding index on, so two of them are never used.
+        offset = (config.pad_token_id or 0) + 1 if config.model_type in _OFFSET else 0
+        limits.append(positions - offset)
+    if 0 < tokenizer.model_max_length < 10**9:
+        limits.append(tokenizer.model_max_length)
+    return min(limits) if limits else None
+
+
+_OFFSET = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer", "roberta-prelayernorm")
+
+
+def _first_line(fault: Exception) -> str:
+    lines = str(fault).strip().splitlines()
+    return lines[0][:300] if lines else type(fault).__name__

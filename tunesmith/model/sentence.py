@@ -1,0 +1,121 @@
+"""A sentence encoder with a linear head, and its layout on disk: that of the sentence-transformers library.
+
+Mean pooling over tokens is what such encoders were trained with; the pooler of a BERT-type classifier is not. It knows
+no task and no data.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+POOLING_FILE = Path("1_Pooling", "config.json")
+HEAD_FOLDER = "2_Dense"
+_MODES = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max"}
+
+
+def pooling_of(folder: Path) -> str | None:
+    """How a sentence encoder's folder says its tokens are pooled: ``mean``, ``cls``, ``max``; None if it does not."""
+    file = folder / POOLING_FILE
+    if not file.is_file():
+        return None
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    if "pooling_mode" in settings:
+        return str(settings["pooling_mode"])
+    return next((mode for key, mode in _MODES.items() if settings.get(key)), None)
+
+
+class SentenceEncoder(nn.Module):
+    """Tokens to one vector per text.
+
+    Args:
+        transformer: A transformers encoder; its own pooler, if any, is removed, since nothing reads it.
+        pooling: ``mean``, ``cls`` or ``max`` over the tokens.
+    """
+
+    def __init__(self, transformer: nn.Module, pooling: str) -> None:
+        super().__init__()
+        if getattr(transformer, "pooler", None) is not None:
+            transformer.pooler = None  # type: ignore[assignment]
+        self.transformer, self.pooling = transformer, pooling
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """[texts, tokens] ids and mask to [texts, width]."""
+        states = self.transformer(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        if self.pooling == "cls":
+            return states[:, 0]  # type: ignore[no-any-return]
+        mask = attention_mask[..., None].to(states.dtype)
+        if self.pooling == "max":
+            return states.masked_fill(mask == 0, -torch.inf).amax(1)  # type: ignore[no-any-return]
+        return (states * mask).sum(1) / mask.sum(1).clamp(min=1)  # type: ignore[no-any-return]
+
+
+class SentenceClassifier(nn.Module):
+    """A sentence encoder and a linear head.
+
+    Args:
+        encoder: Texts to vectors.
+        labels: Number of classes.
+        dropout: Before the head.
+    """
+
+    base_model_prefix = "encoder"
+
+    def __init__(self, encoder: SentenceEncoder, labels: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(encoder.transformer.config.hidden_size, labels)
+        nn.init.normal_(self.classifier.weight, std=0.02)
+        nn.init.zeros_(self.classifier.bias)
+
+    @property
+    def config(self) -> Any:
+        """The transformer's configuration."""
+        return self.encoder.transformer.config
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """[texts, tokens] to logits [texts, labels]."""
+        return self.classifier(self.dropout(self.encoder(input_ids, attention_mask)))  # type: ignore[no-any-return]
+
+    def load_head(self, folder: Path) -> bool:
+        """Read a head of the same shape from a folder in sentence-transformers' layout; whether there was one."""
+        file = folder / HEAD_FOLDER / "model.safetensors"
+        if not file.is_file():
+            return False
+        tensors = {name.removeprefix("linear."): value for name, value in load_file(file).items()}
+        if tensors["weight"].shape != self.classifier.weight.shape:
+            return False
+        self.classifier.load_state_dict(tensors)
+        return True
+
+    def save_pretrained(self, folder: Path, max_length: int | None = None) -> None:
+        """Write the folder that ``SentenceTransformer(folder)`` loads; its ``encode`` then gives the logits."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.encoder.transformer.save_pretrained(folder)  # type: ignore[operator]
+        kinds = ("Transformer", "Pooling", "Dense")
+        places = ("", POOLING_FILE.parent.name, HEAD_FOLDER)
+        modules = [
+            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+            for i, (path, kind) in enumerate(zip(places, kinds, strict=True))
+        ]
+        _write(folder / "modules.json", modules)
+        _write(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
+        width, labels = self.classifier.in_features, self.classifier.out_features
+        modes = {key: mode == self.encoder.pooling for key, mode in _MODES.items()}
+        _write(folder / POOLING_FILE, {"word_embedding_dimension": width, **modes})
+        identity = "torch.nn.modules.linear.Identity"
+        head = {"in_features": width, "out_features": labels, "bias": True, "activation_function": identity}
+        _write(folder / HEAD_FOLDER / "config.json", head)
+        tensors = {f"linear.{name}": value.contiguous() for name, value in self.classifier.state_dict().items()}
+        save_file(tensors, folder / HEAD_FOLDER / "model.safetensors")
+
+
+def _write(file: Path, value: Any) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(value, indent=2), encoding="utf-8")

@@ -1,0 +1,341 @@
+"""The plan: everything automatic, decided once, early and aloud, with its reason; and what memory the run will take.
+
+It loads no weights: the model's shape runs on the meta device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from tunesmith.errors import UserError
+from tunesmith.machine import available_bytes, has_compiler, pick_device, pick_precision
+from tunesmith.prepare import Prepared
+from tunesmith.recipe import Recipe, Stage
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from tunesmith.data.loader import Loader
+    from tunesmith.model.dropout import RowKeys
+    from tunesmith.model.layers import LayerGroups
+    from tunesmith.model.memory import MemoryPlan
+
+MEMORY_SHARE = 0.8
+"""Share of the free memory that the plan fills; the rest is for the allocator and for other programs."""
+
+
+@dataclass
+class Plan:
+    """What the run will do.
+
+    Args:
+        decisions: What was decided, its value, and the reason.
+        stages: Per stage: name, steps, learning groups, cache.
+        memory: Predicted bytes by part, of the stage that needs most.
+        memory_stage: Which one that is.
+        device, precision, micro: The decisions that the loop needs.
+    """
+
+    device: str
+    precision: str
+    micro: int
+    resolved: list[Stage]
+    decisions: list[dict[str, Any]] = field(default_factory=list)
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    memory: MemoryPlan | None = None
+    memory_stage: int = 0
+
+    def decide(self, what: str, value: Any, reason: str) -> None:
+        """Note a decision."""
+        self.decisions.append({"what": what, "value": value, "reason": reason})
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as the run directory keeps it."""
+        memory = self.memory
+        return {
+            "decisions": self.decisions,
+            "memory": {
+                "parts": memory.parts(),
+                "allocated_bytes": memory.allocated,
+                "resident_bytes": memory.resident,
+                "stage": self.memory_stage,
+                "traced": memory.traced,
+            }
+            if memory
+            else None,
+            "seconds": None,
+            "stages": self.stages,
+        }
+
+
+def make_plan(prepared: Prepared, *, world: int = 1) -> Plan:
+    """Decide device, precision, micro-batch, stages and cache; predict memory.
+
+    Raises:
+        UserError: The device, the precision or a stage can't be had, or the recipe does not fit in memory.
+    """
+    recipe, task = prepared.source.recipe, prepared.task
+    device = pick_device(recipe.engine.device)
+    precision, why = pick_precision(recipe.engine.precision, device)
+    if recipe.engine.compile and not has_compiler():
+        raise prepared.source.error(
+            ("engine", "compile"), "engine.compile: torch.compile finds no C++ compiler here", "install g++, or write false"
+        )
+    model, layers, dropout, off = shape_of(prepared)
+    stages = recipe.stages or task.stages(len(layers.blocks))
+    check_stages(prepared, stages)
+    plan = Plan(device, precision, 1, stages)
+    plan.decide("device", device, "set in the recipe" if recipe.engine.device != "auto" else "the best one here")
+    plan.decide("precision", precision, why)
+    if not recipe.stages:
+        plan.decide("stages", len(stages), "the recipe gives none: these are the task's own")
+    for line in off:
+        plan.decide("dropout off", line, "it can't be drawn by row, so it would differ between batch sizes and on resume")
+    train = loader_of(prepared, prepared.train)
+    free = available_bytes()
+    budget = int(free * MEMORY_SHARE) if free is not None and device == "cpu" else None
+    _pick_micro(plan, prepared, model, layers, dropout, train, budget, world)
+    for index, stage in enumerate(stages):
+        _plan_stage(plan, prepared, index, stage, model, layers, dropout, train)
+    return plan
+
+
+def loader_of(prepared: Prepared, rows: Sequence[Any]) -> Loader:
+    """Rows as batches, by the prepared task."""
+    from tunesmith.data.loader import Loader
+    from tunesmith.task import Task
+
+    task = prepared.task
+    padded = type(task).length is not Task.length
+    return Loader(
+        rows,
+        task.encode,
+        task.collate,
+        random=task.random,
+        length=task.length if padded else None,
+        inputs=task.inputs,
+        workers=prepared.source.recipe.engine.workers,
+    )
+
+
+def shape_of(prepared: Prepared) -> tuple[nn.Module, LayerGroups, RowKeys, list[str]]:
+    """The model on the meta device with its adapter, its groups, its dropout, and what dropout is switched off."""
+    from tunesmith.model.dropout import address_dropout
+
+    task = prepared.task
+    task.adapted = prepared.source.recipe.adapter is not None
+    model = task.skeleton()
+    layers = with_adapter(prepared, model)
+    dropout, off = address_dropout(model, prepared.source.recipe.optimizer.dropout)
+    return model, layers, dropout, off
+
+
+def with_adapter(prepared: Prepared, model: nn.Module) -> LayerGroups:
+    """Attach the recipe's adapter, if any, and read the layer groups."""
+    from tunesmith.model.layers import LayerGroups, blocks_named
+
+    task, recipe = prepared.task, prepared.source.recipe
+    layers = task.layers(model)
+    if recipe.model.blocks is not None:
+        blocks = blocks_named(model, recipe.model.blocks)
+        layers = LayerGroups.of(model, trunk=layers.trunk, blocks=blocks, fresh=task.fresh)
+    if recipe.adapter is None:
+        return layers
+    from tunesmith.model.adapters import adapter_parameters, attach
+
+    attach(model, layers.blocks or [layers.trunk], recipe.adapter, seed=recipe.run.seed)
+    names = frozenset(adapter_parameters(model))
+    return LayerGroups.of(model, trunk=layers.trunk, blocks=layers.blocks, fresh=task.fresh, adapter=names)
+
+
+def check_stages(prepared: Prepared, stages: Sequence[Stage]) -> None:
+    """Stages and adapter must belong together.
+
+    Raises:
+        UserError: A stage trains an adapter that is not there, or frozen weights under one that is.
+    """
+    adapter = prepared.source.recipe.adapter
+    for index, stage in enumerate(stages):
+        if adapter is not None and stage.train not in ("head", "adapter"):
+            raise prepared.source.error(
+                ("stages", index, "train"),
+                f"stages.{index}: with an adapter the pretrained weights stay as they are, so this stage can't train them",
+                "write train: adapter or train: head, or remove the adapter",
+            )
+        if adapter is None and stage.train == "adapter":
+            raise prepared.source.error(
+                ("stages", index, "train"), f"stages.{index}: there is no adapter to train", "add adapter: {kind: lora}"
+            )
+
+
+def steps_of(stage: Stage, rows: int, recipe: Recipe) -> tuple[int, int]:
+    """Optimizer steps of a stage, and steps per epoch."""
+    from tunesmith.train.loop import DEFAULT_EPOCHS
+
+    per_epoch = -(-rows // recipe.batch.rows)
+    return stage.steps or max(1, round((stage.epochs or DEFAULT_EPOCHS) * per_epoch)), per_epoch
+
+
+def _pick_micro(
+    plan: Plan,
+    prepared: Prepared,
+    model: nn.Module,
+    layers: LayerGroups,
+    dropout: RowKeys,
+    train: Loader,
+    budget: int | None,
+    world: int,
+) -> None:
+    recipe = prepared.source.recipe
+    micro = -(-recipe.batch.rows // world) if recipe.batch.micro == "auto" else int(recipe.batch.micro)
+    while True:
+        plan.memory, plan.memory_stage = _worst_stage(plan, prepared, model, layers, dropout, train, micro)
+        fits = budget is None or plan.memory.resident <= budget
+        if fits or recipe.batch.micro != "auto" or micro == 1:
+            break
+        micro //= 2
+    need = f"{plan.memory.resident / 2**20:,.0f} MiB"
+    room = "memory is not limited here" if budget is None else f"{budget / 2**20:,.0f} MiB may be used"
+    if not fits:
+        raise UserError(
+            f"plan: stage {plan.memory_stage + 1} needs {need} with {micro} rows per pass, and {room}",
+            prepared.source.where("batch"),
+            "lower batch.micro, set engine.gradient_checkpointing: true, train fewer blocks, or shorten the rows",
+        )
+    plan.micro = micro
+    chosen = "set in the recipe" if recipe.batch.micro != "auto" else f"the most that fits: {need} predicted, {room}"
+    plan.decide("batch.micro", micro, chosen)
+
+
+def _worst_stage(
+    plan: Plan,
+    prepared: Prepared,
+    model: nn.Module,
+    layers: LayerGroups,
+    dropout: RowKeys,
+    train: Loader,
+    micro: int,
+) -> tuple[MemoryPlan, int]:
+    from tunesmith.model.memory import block_estimate, plan_memory
+    from tunesmith.model.stages import learning_groups
+
+    recipe, task = prepared.source.recipe, prepared.task
+    batch, longest = _worst_batch(task, train, micro)
+    width = getattr(getattr(model, "config", None), "hidden_size", 1024)
+    best: tuple[MemoryPlan, int] | None = None
+    for index, stage in enumerate(plan.resolved):
+        groups = learning_groups(layers, stage)
+        layers.apply([g.group for g in groups if g.trains])
+
+        def run() -> Any:
+            with dropout.over(range(1, micro + 1)), _autocast(plan.precision, plan.device):
+                return task.loss(model, batch)
+
+        blocks = sum(g.trains and g.group.startswith("block") for g in groups)
+        found = plan_memory(
+            model,
+            run,
+            optimizer=recipe.optimizer.name,
+            average=recipe.optimizer.ema is not None,
+            estimate=block_estimate(micro * longest, width, blocks),
+        )
+        if best is None or found.resident > best[0].resident:
+            best = found, index
+    assert best is not None
+    return best
+
+
+def _autocast(precision: str, device: str) -> Any:
+    import torch
+
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast("meta" if device == "cpu" else device, dtype=getattr(torch, {"bf16": "bfloat16", "fp16": "float16"}[precision]))
+
+
+def _worst_batch(task: Any, train: Loader, micro: int) -> tuple[Any, int]:
+    """The longest rows as one batch on the meta device."""
+    import torch
+
+    from tunesmith.train.step import to_device
+
+    order = np.argsort(np.asarray(train.lengths), kind="stable")[::-1][:micro]
+    rows = [int(order[i % len(order)]) for i in range(micro)]
+    return to_device(train.batch(rows), torch.device("meta")), int(train.lengths[rows[0]])
+
+
+class _MetaEngine:
+    """An engine on which shapes run and nothing is computed."""
+
+    rank, world, main, scales = 0, 1, True, False
+
+    def __init__(self) -> None:
+        import torch
+
+        self.device: torch.device = torch.device("meta")
+
+    def precision(self) -> Any:
+        """Nothing: shapes do not depend on it."""
+        return nullcontext()
+
+
+def _plan_stage(
+    plan: Plan,
+    prepared: Prepared,
+    index: int,
+    stage: Stage,
+    model: nn.Module,
+    layers: LayerGroups,
+    dropout: RowKeys,
+    train: Loader,
+) -> None:
+    from tunesmith.model.memory import MetaAnswers
+    from tunesmith.model.stages import learning_groups, stage_name
+    from tunesmith.train.caching import CacheDecision, CacheRequest, decide
+    from tunesmith.train.engine import Engine
+
+    recipe = prepared.source.recipe
+    groups = learning_groups(layers, stage)
+    layers.apply([g.group for g in groups if g.trains])
+    steps, per_epoch = steps_of(stage, len(train), recipe)
+    sets = {"train": train, "held_out": loader_of(prepared, prepared.held_out)}
+    if len(prepared.validation):
+        sets["validation"] = loader_of(prepared, prepared.validation)
+    request = CacheRequest(
+        task=prepared.task,
+        model=model,
+        layers=layers,
+        sets=sets,
+        settings=recipe.cache,
+        engine=cast(Engine, _MetaEngine()),
+        precision=plan.precision,
+        passes=steps / per_epoch,
+        fingerprint="",
+        dropout=lambda rows: dropout.over(range(1, rows + 1)),
+    )
+    try:
+        with MetaAnswers():
+            _, cache = decide(request)
+    except (RuntimeError, NotImplementedError, TypeError) as fault:
+        # A model that computes with its own numbers has no shape without them: the stage itself decides then.
+        cache = CacheDecision(False, f"decided when the stage starts: the shape alone does not run ({fault})"[:200])
+    rate = None if stage.lr == "auto" else float(stage.lr)
+    plan.stages.append(
+        {
+            "name": stage_name(stage),
+            "train": stage.model_dump(mode="json")["train"],
+            "epochs": round(steps / per_epoch, 3),
+            "steps": steps,
+            "lr": stage.lr,
+            "groups": [g.to_json(rate) for g in groups],
+            "trainable": sum(g.parameters for g in groups if g.trains),
+            "cache": cache.to_json(),
+        }
+    )
+    plan.decide(f"cache in stage {index + 1} ({stage_name(stage)})", "on" if cache.use else "off", cache.reason)

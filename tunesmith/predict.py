@@ -1,0 +1,114 @@
+"""Using a finished run: predictions for new inputs, and its score on new rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunesmith.data.loader import Loader
+from tunesmith.data.source import read_rows
+from tunesmith.errors import UserError
+from tunesmith.run import Run
+from tunesmith.task import Task
+from tunesmith.types import Row
+
+Progress = Callable[[str, int, int], None]
+
+
+def predict(
+    run: str | Path | Run,
+    inputs: Sequence[str | Row],
+    *,
+    rows: int = 64,
+    device: str = "auto",
+    progress: Progress = lambda _what, _done, _total: None,
+) -> list[dict[str, Any]]:
+    """Predictions of a finished run's tuned model.
+
+    Args:
+        run: The run, or its folder.
+        inputs: Rows; files of rows; or plain values, where the task has one input column.
+        rows: Rows per forward pass.
+        device: Where to compute.
+        progress: Receives what is being done.
+
+    Returns:
+        For every row its id, its inputs and its prediction.
+
+    Raises:
+        UserError: The run is not finished, or an input can't be read.
+    """
+    from tunesmith.tune import load_model, load_task
+
+    opened = run if isinstance(run, Run) else Run.open(run)
+    need_finished(opened)
+    task = load_task(opened)
+    table = rows_of(opened, task, inputs)
+    found = run_model(task, load_model(opened, task), table, rows=rows, device=device, progress=progress)
+    names = [name for name in task.inputs if any(name in row for row in table)]
+    return [
+        {"id": row["id"], **{name: row.get(name) for name in names}, "prediction": prediction}
+        for row, prediction in zip(table, found, strict=True)
+    ]
+
+
+def need_finished(run: Run) -> None:
+    """A run whose model can be used.
+
+    Raises:
+        UserError: It is not finished.
+    """
+    if not run.scores.exists() or not run.model.is_dir():
+        status = run.read_json("state.json").get("status", "unknown") if run.state.exists() else "no run at all"
+        raise UserError(
+            f"this run has no tuned model yet (it is {status})",
+            str(run.folder),
+            "finish it: run `tunesmith train` with its recipe again",
+        )
+
+
+def rows_of(run: Run, task: Task, inputs: Sequence[str | Row]) -> list[Row]:
+    """Rows from files, mappings and plain values.
+
+    Raises:
+        UserError: A row lacks an input column, or a plain value is given to a task of several inputs.
+    """
+    columns = run.read_json("recipe.json")["values"]["data"]["columns"]
+    table: list[Row] = []
+    for number, item in enumerate(inputs, 1):
+        if not isinstance(item, str):
+            table.append({"id": str(number), **item})
+        elif Path(item).exists():
+            store = read_rows(item, columns={k: v for k, v in columns.items() if k != task.target})
+            table.extend(store)
+        elif len(task.inputs) == 1:
+            table.append({"id": str(number), task.inputs[0]: item})
+        else:
+            raise UserError(f"{item!r} is no file", "INPUT", f"give a file with the columns {', '.join(task.inputs)}")
+    for row in table:
+        missing = [name for name in task.inputs if row.get(name) is None]
+        if missing:
+            raise UserError(f"row {row['id']} has no {missing[0]!r}", "INPUT", f"its columns are {', '.join(row)}")
+    return table
+
+
+def run_model(
+    task: Task, model: Any, table: Sequence[Row], *, rows: int, device: str = "auto", predictor: Any = None, progress: Progress
+) -> list[Any]:
+    """Predictions for rows, in their order."""
+    from tunesmith.machine import pick_device
+    from tunesmith.train.engine import LocalEngine
+    from tunesmith.train.inference import predict_rows
+
+    engine = LocalEngine(pick_device(device))
+    loader = Loader(table, task.encode, task.collate, length=task.length, inputs=task.inputs)
+    return predict_rows(
+        model.to(engine.device),
+        predictor or task.predict,
+        loader,
+        loader.lengths,
+        engine,
+        rows=rows,
+        on_progress=lambda done, total: progress("predicting", done, total),
+    )

@@ -1,0 +1,251 @@
+"""From a recipe to rows, facts and findings: what every verb does before it touches a model.
+
+The cheap faults come first: a wrong setting before a file is read, a fault in the data before weights are fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tunesmith.data.audit import apply_accept, audit_rows
+from tunesmith.data.source import read_rows
+from tunesmith.data.split import split_rows
+from tunesmith.data.store import ReadReport, RowStore
+from tunesmith.errors import EXIT_FINDINGS, UserError
+from tunesmith.model.weights import Weights, resolve
+from tunesmith.recipe import DataSection, Source, resolve_options
+from tunesmith.task import Task, find_task
+from tunesmith.types import Facts, Finding, Row
+
+Say = Callable[[str], None]
+Progress = Callable[[str, int, int], None]
+Rows = Iterable[Mapping[str, Any]]
+
+
+def _silent(_what: str, _done: int, _total: int) -> None:
+    """Tell nobody."""
+
+
+@dataclass
+class Prepared:
+    """Rows, facts and findings of a recipe.
+
+    Args:
+        source: The recipe, with the task's options resolved.
+        task: With its facts.
+        train, validation, held_out: Rows; ``validation`` may be empty.
+        learning: ``train`` and ``validation`` together.
+        reports: How each source was read.
+        digests: Content digest of each source.
+        lines: What was decided about the data, for a person.
+        findings: Of the audit, after ``audit.accept``.
+    """
+
+    source: Source
+    task: Task
+    train: Sequence[Row]
+    validation: Sequence[Row]
+    learning: Sequence[Row]
+    held_out: Sequence[Row]
+    reports: dict[str, ReadReport]
+    digests: dict[str, str]
+    lines: list[str]
+    findings: list[Finding] = field(default_factory=list)
+    unused_accepts: list[str] = field(default_factory=list)
+
+    @property
+    def weights(self) -> Weights:
+        """The pretrained weights."""
+        return self.task.source
+
+    def errors(self) -> list[Finding]:
+        """Findings that stop a run."""
+        return [finding for finding in self.findings if finding.level == "error"]
+
+    def audit_json(self) -> dict[str, Any]:
+        """The audit as the run directory keeps it."""
+        return {
+            "findings": [finding.to_json() for finding in self.findings],
+            "accepted": dict(self.source.recipe.audit.accept),
+            "rows": {
+                "train": len(self.train),
+                "validation": len(self.validation),
+                "eval": len(self.held_out),
+                "broken": sum(report.broken_count for report in self.reports.values()),
+            },
+        }
+
+    def raise_errors(self) -> None:
+        """Stop where the audit found an error.
+
+        Raises:
+            UserError: With every error, its rows and its fix; exit code 1.
+        """
+        errors = self.errors()
+        if not errors:
+            return
+        first, rest = errors[0], errors[1:]
+        more = "".join(f"\n  also: {f.code}: {f.what}\n    --> {_where(f)}\n    fix: {f.fix}" for f in rest)
+        accepted = f"accept it in the recipe with a reason: audit: {{accept: {{{first.code}: ...}}}}"
+        raise UserError(
+            f"audit: {first.code}: {first.what}", _where(first), f"{first.fix}, or {accepted}{more}", code=EXIT_FINDINGS
+        )
+
+
+def _where(finding: Finding) -> str:
+    return f"{finding.where}{': ' + ', '.join(finding.rows) if finding.rows else ''}"
+
+
+def prepare(
+    source: Source,
+    *,
+    rows: Rows | None = None,
+    held_out: Rows | None = None,
+    say: Say = lambda _line: None,
+    progress: Progress = _silent,
+) -> Prepared:
+    """Read, split, audit and survey the data of a recipe, and find its weights.
+
+    Args:
+        source: The recipe.
+        rows: Training rows in place of ``data.train``.
+        held_out: Held-out rows in place of ``data.eval``.
+        say: Receives lines for a person.
+        progress: Receives what is being done, how much is done, and of how much.
+
+    Raises:
+        UserError: A setting, a file, a row or the weights are at fault. Findings of the audit do not raise here.
+    """
+    kind = find_task(source.recipe.task, source.where("task"))
+    source = resolve_options(source, kind.Options)
+    _check_columns(source, kind)
+    prepared = _read_and_split(source, kind, rows, held_out, progress)
+    for line in prepared.lines:
+        say(line)
+    _audit(prepared, kind)
+    if prepared.errors():
+        return prepared
+    prepared.task.source = resolve(source.recipe.model, where=source.where("model"))
+    prepared.task.facts = prepared.task.survey(prepared.train)
+    for line in prepared.task.facts.lines:
+        say(line)
+    more = list(prepared.task.audit(prepared.learning, prepared.held_out))
+    prepared.findings = _accepted(prepared, [*prepared.findings, *more])
+    for code in prepared.unused_accepts:
+        say(f"audit.accept: nothing was found under {code!r}, so there was nothing to accept")
+    return prepared
+
+
+def _check_columns(source: Source, kind: type[Task]) -> None:
+    from difflib import get_close_matches
+
+    for ours in source.recipe.data.columns:
+        if ours not in kind.columns and ours != "id":
+            near = get_close_matches(ours, kind.columns, n=1)
+            fix = f"write '{near[0]}'" if near else f"its columns are {', '.join(kind.columns)}"
+            raise source.error(("data", "columns", ours), f"data.columns: task {kind.name} has no column {ours!r}", fix)
+
+
+def _read_and_split(
+    source: Source, kind: type[Task], rows: Rows | None, held_out: Rows | None, progress: Progress
+) -> Prepared:
+    data, seed = source.recipe.data, source.recipe.run.seed
+    first = _read(source, rows if rows is not None else data.train, "train", progress)
+    stores, lines = {"train": first}, list(first.report.lines())
+    inputs = [name for name in kind.columns if name != kind.target]
+    train: Sequence[int] = range(len(first))
+    if held_out is not None or isinstance(data.eval, str):
+        other = _read(source, held_out if held_out is not None else str(data.eval), "eval", progress)
+        stores["eval"] = other
+        lines += other.report.lines()
+        judged: Sequence[Row] = other
+    else:
+        split = _split(source, first, float(data.eval), seed, inputs, kind.target)
+        train, judged = split.train, first.take(split.eval)
+        lines += [f"held out: {line}" for line in split.lines]
+    learn: Sequence[Row] = first.take(train)
+    validation: Sequence[Row]
+    learning, validation = learn, ()
+    if data.validation > 0 and len(learn) >= LEAST_ROWS_FOR_VALIDATION:
+        # Another seed: the rows that pick the best weights are no continuation of the held-out ones.
+        chosen = _split(source, learn, data.validation, seed + 1, inputs, kind.target)
+        lines += [f"validation (picks the best weights): {line}" for line in chosen.lines]
+        validation = first.take([train[i] for i in chosen.eval])
+        learn = first.take([train[i] for i in chosen.train])
+    elif data.validation > 0:
+        lines.append(f"validation: none, {len(learn)} training rows are too few to spare any; the last weights are kept")
+    options = kind.Options.model_validate(source.recipe.options)
+    nowhere = Weights(source.recipe.model.name, Path(), "folder", None, None, ())
+    task = kind(options, nowhere, Facts())
+    reports = {name: store.report for name, store in stores.items()}
+    digests = {name: store.digest for name, store in stores.items()}
+    return Prepared(source, task, learn, validation, learning, judged, reports, digests, lines)
+
+
+LEAST_ROWS_FOR_VALIDATION = 50
+
+
+def _split(source: Source, rows: Any, share: float, seed: int, inputs: Sequence[str], target: str | None) -> Any:
+    data = source.recipe.data
+    return split_rows(
+        rows,
+        share=share,
+        seed=seed,
+        inputs=inputs,
+        target=target,
+        group_by=data.group_by,
+        stratify=data.stratify,
+    )
+
+
+def _read(source: Source, place: str | Rows, which: str, progress: Progress) -> RowStore:
+    data: DataSection = source.recipe.data
+    start = None
+    if isinstance(place, str) and not Path(place).expanduser().exists():
+        beside = source.path.parent / place
+        start = source.path.parent if beside.exists() else None
+    return read_rows(
+        place,
+        format=data.format,
+        columns=data.columns,
+        broken_rows=data.broken_rows,
+        limit=data.limit,
+        name=data.name,
+        split=data.split if which == "train" else None,
+        relative_to=start,
+        on_progress=lambda done, total: progress(f"reading {which} rows", done, total),
+    )
+
+
+def _audit(prepared: Prepared, kind: type[Task]) -> None:
+    data = prepared.source.recipe.data
+    explicit = "eval" in prepared.reports
+    found = audit_rows(
+        prepared.learning,
+        prepared.held_out,
+        columns=kind.columns,
+        target=kind.target,
+        source=_label_of(data.train, prepared, "train"),
+        held_out_source=_label_of(str(data.eval), prepared, "eval") if explicit else data.train,
+        explicit_eval=explicit,
+    )
+    prepared.findings = _accepted(prepared, found)
+
+
+def _label_of(written: str, prepared: Prepared, which: str) -> str:
+    paths = prepared.reports[which].paths
+    return paths[0] if len(paths) == 1 else written
+
+
+def _accepted(prepared: Prepared, found: Sequence[Finding]) -> list[Finding]:
+    """Apply ``audit.accept``, aloud where a code matched nothing."""
+    accept = prepared.source.recipe.audit.accept
+    try:
+        done, unused = apply_accept(found, accept, known=prepared.task.finding_codes)
+    except UserError as fault:
+        raise prepared.source.error(tuple(fault.where.split(".")), fault.what, fault.fix) from fault
+    prepared.unused_accepts = unused
+    return done

@@ -1,0 +1,142 @@
+"""Results as text for a terminal: tables, findings, the plan. It reads plain values and knows no run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.table import Table
+
+    from tunesmith.machine import Check
+    from tunesmith.run import RunSummary
+    from tunesmith.types import Finding
+
+MB = 10**6
+
+
+def _text(*tables: Table | str) -> str:
+    """Rich tables as plain text, as wide as the terminal where there is one."""
+    from rich.console import Console
+
+    out = StringIO()
+    console = Console(file=out, width=max(80, Console().width), highlight=False, no_color=True)
+    for table in tables:
+        console.print(table, markup=False) if isinstance(table, str) else console.print(table)
+    return out.getvalue().rstrip("\n")
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[int] = (), title: str = "") -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    for i, name in enumerate(columns):
+        table.add_column(name, justify="right" if i in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    return table
+
+
+def result_table(scores: Mapping[str, Any], receipts: Sequence[Mapping[str, Any]]) -> str:
+    """Base, tuned, difference, interval and verdict, then the stages and the receipts."""
+    low, high = scores["interval"]
+    headline = [
+        scores["metric"],
+        f"{scores['base']:.4f}",
+        f"{scores['tuned']:.4f}",
+        f"{scores['difference']:+.4f}",
+        f"[{low:+.4f}, {high:+.4f}]",
+        scores["verdict"],
+    ]
+    columns = ["metric", "base", "tuned", "difference", "95 % interval", "verdict"]
+    parts: list[Table | str] = [_table(columns, [headline], right=(1, 2, 3, 4))]
+    parts.append(f"base: {scores['base_name']}; {scores['rows']:,} held-out rows, the same for both")
+    if scores.get("stages"):
+        ladder = [("base", scores["base"]), *((f"after {s['name']}", s["score"]) for s in scores["stages"])]
+        parts.append("stages: " + "  →  ".join(f"{name} {value:.4f}" for name, value in ladder))
+    if receipts:
+        broken = [r for r in receipts if not r["holds"]]
+        parts.append(f"receipts: {len(receipts) - len(broken)} of {len(receipts)} promises hold")
+        parts += [f"  broken: {r['promise']}: measured {r['measured']}, tolerance {r['tolerance']}" for r in broken]
+    return _text(*parts)
+
+
+def findings_text(findings: Sequence[Finding]) -> str:
+    """Findings by level, each with its rows and its fix."""
+    if not findings:
+        return "audit: nothing to complain about"
+    lines = []
+    for f in findings:
+        lines.append(f"{f.level}: {f.code}: {f.what}")
+        lines.append(f"  --> {f.where}" + (f": {', '.join(f.rows)}" if f.rows else ""))
+        if f.fix:
+            lines.append(f"  fix: {f.fix}")
+    levels = [sum(f.level == level for f in findings) for level in ("error", "warning", "note")]
+    lines.append("audit: {} errors, {} warnings, {} notes".format(*levels))
+    return "\n".join(lines)
+
+
+def plan_text(plan: Mapping[str, Any]) -> str:
+    """Stages, decisions and memory."""
+    stages = [
+        [
+            i + 1,
+            s["name"],
+            f"{s['epochs']:g}",
+            s["steps"],
+            s["lr"],
+            f"{s['trainable']:,}",
+            "on" if s["cache"]["use"] else "off",
+            s["cache"]["reason"],
+        ]
+        for i, s in enumerate(plan["stages"])
+    ]
+    names = ["stage", "learns", "epochs", "steps", "lr", "parameters", "cache", "why"]
+    parts: list[Table | str] = [_table(names, stages, right=(0, 2, 3, 4, 5))]
+    rows = [[d["what"], d["value"], d["reason"]] for d in plan["decisions"] if not d["what"].startswith("cache in")]
+    parts.append(_table(["decision", "value", "reason"], rows))
+    memory = plan["memory"]
+    if memory:
+        sizes = [[name, f"{size / MB:,.1f}"] for name, size in memory["parts"].items()]
+        sizes.append(["allocated", f"{memory['allocated_bytes'] / MB:,.1f}"])
+        sizes.append(["resident", f"{memory['resident_bytes'] / MB:,.1f}"])
+        how = "traced on the model's shape" if memory["traced"] else "estimated: the model's shape does not run alone"
+        parts.append(_table([f"memory of stage {memory['stage'] + 1}", "MB"], sizes, right=(1,)))
+        parts.append(f"activations {how}")
+    return _text(*parts)
+
+
+def predictions_text(found: Sequence[Mapping[str, Any]]) -> str:
+    """One line per row: what it is, what was predicted."""
+    rows = []
+    for item in found:
+        shown = [str(value) for key, value in item.items() if key not in ("id", "prediction")]
+        prediction = item["prediction"]
+        if isinstance(prediction, Mapping) and "label" in prediction:
+            sure = prediction.get("probabilities", {}).get(prediction["label"])
+            prediction = prediction["label"] + (f" ({sure:.3f})" if sure is not None else "")
+        rows.append([item["id"], " | ".join(shown)[:300], prediction])
+    return _text(_table(["id", "input", "prediction"], rows))
+
+
+def runs_text(found: Sequence[RunSummary], folder: Path) -> str:
+    """All runs of a folder."""
+    if not found:
+        return f"no runs in {folder}"
+
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{value:.4f}"
+
+    rows = [[r.name, r.status, r.metric or "", number(r.base), number(r.tuned), r.verdict or "", r.started or ""] for r in found]
+    return _text(_table(["run", "status", "metric", "base", "tuned", "verdict", "started"], rows, right=(3, 4)))
+
+
+def doctor_text(checks: Sequence[Check]) -> str:
+    """What works here and what does not, with the fix."""
+    rows = [["yes" if c.works else "no", c.name, c.detail, c.fix] for c in checks]
+    return _text(_table(["works", "what", "detail", "fix"], rows))

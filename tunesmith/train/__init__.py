@@ -1,0 +1,1 @@
+"""The training room: engine, loop, optimizer, checkpoints. It knows no modality."""

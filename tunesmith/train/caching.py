@@ -1,0 +1,261 @@
+"""Whether a stage uses the activation cache, and the work of filling it.
+
+Decided once before the stage, aloud, with the reason. It knows no modality; what is cached is derived in the model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tunesmith.data.loader import Loader, sorted_batches
+from tunesmith.machine import cache_folder, free_bytes
+from tunesmith.model.cache import ActivationCache, Boundary, find_boundary, leaf_layouts, predicted_bytes
+from tunesmith.model.layers import LayerGroups
+from tunesmith.model.store import ActivationStore, LeafLayout, describe_store
+from tunesmith.recipe import CacheSection
+from tunesmith.task import Task
+from tunesmith.train.engine import Engine
+from tunesmith.train.step import to_device
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+TOLERANCE = {"fp32": 1e-4, "bf16": 5e-2, "fp16": 2e-2}
+PROBE_ROWS = 4
+LEAST_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class CacheDecision:
+    """Whether a stage uses the cache, and why."""
+
+    use: bool
+    reason: str
+    bytes: int | None = None
+    boundary: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The decision as JSON."""
+        return {"use": self.use, "reason": self.reason, "bytes": self.bytes, "boundary": self.boundary}
+
+
+@dataclass(frozen=True)
+class CacheRequest:
+    """What the decision depends on.
+
+    Args:
+        task, model, layers: With the stage applied.
+        sets: Row sets by name; all of them are cached.
+        settings: The recipe's section.
+        engine: Where forward passes run.
+        precision: Name of the engine's precision, part of the key.
+        passes: How often the training rows are gone through in this stage, evaluations counted in rows.
+        fingerprint: What decides a row's encoding.
+        dropout: Context that gives probe rows their dropout keys.
+    """
+
+    task: Task
+    model: nn.Module
+    layers: LayerGroups
+    sets: Mapping[str, Loader]
+    settings: CacheSection
+    engine: Engine
+    precision: str
+    passes: float
+    fingerprint: str
+    dropout: Callable[[int], AbstractContextManager[Any]]
+
+
+class StageCache:
+    """An opened cache for one stage: contexts for the rows of each set."""
+
+    def __init__(self, request: CacheRequest, cache: ActivationCache, decision: CacheDecision) -> None:
+        self.request, self.cache, self.decision = request, cache, decision
+
+    def around(self, name: str) -> Callable[[np.ndarray], AbstractContextManager[Any]]:
+        """Replay for rows of a set."""
+        loader, device = self.request.sets[name], self.request.engine.device
+
+        def replay(rows: np.ndarray) -> AbstractContextManager[Any]:
+            keys = [loader.keys[i] for i in rows]
+            return self.cache.replaying(keys, [loader.lengths[i] for i in rows], device)
+
+        return replay
+
+    def fill(self, on_progress: Callable[[int, int], None], *, rows: int) -> int:
+        """Record every row of every set that the store lacks; how many there were.
+
+        Batches are planned over all rows, whatever is stored already, so that a row's activations do not depend on
+        where an earlier run was interrupted.
+        """
+        engine, store = self.request.engine, self.cache.store
+        todo = []
+        for name, loader in self.request.sets.items():
+            for batch in sorted_batches(loader.lengths, rows):
+                if any(loader.keys[i] not in store for i in batch):
+                    todo.append((name, batch))
+        total, done = sum(len(batch) for _, batch in todo), 0
+        modes = [(module, module.training) for module in self.request.model.modules()]
+        self.request.model.eval()
+        try:
+            for name, batch in todo[engine.rank :: engine.world]:
+                self._record(name, batch)
+                done += len(batch) * engine.world
+                on_progress(min(done, total), total)
+        except BaseException:
+            store.discard()
+            raise
+        finally:
+            for module, training in modes:
+                module.training = training
+        store.flush()
+        engine.wait()
+        store.refresh()
+        return total
+
+    def _record(self, name: str, batch: np.ndarray) -> None:
+        loader, request = self.request.sets[name], self.request
+        keys, lengths = [loader.keys[i] for i in batch], [loader.lengths[i] for i in batch]
+        data = to_device(loader.batch(list(batch)), request.engine.device)
+        with torch.inference_mode(), self.cache.recording(keys, lengths), request.engine.precision():
+            request.task.loss(request.model, data)
+
+    def largest_difference(self, name: str, rows: np.ndarray) -> float:
+        """Recompute one batch and replay it: the largest difference of a loss sum, relative to its size."""
+        live = _loss_sums(self.request, name, rows, nullcontext())
+        replayed = _loss_sums(self.request, name, rows, self.around(name)(rows))
+        return max(abs(live[k] - replayed[k]) / max(1.0, abs(live[k])) for k in live)
+
+
+@dataclass(frozen=True)
+class CacheSite:
+    """Where a stage would cache, and how its activations are laid out."""
+
+    boundary: Boundary
+    layouts: tuple[LeafLayout, ...]
+
+
+def decide(request: CacheRequest) -> tuple[CacheSite | None, CacheDecision]:
+    """Whether the stage is to use the cache; works on the meta device too, for the plan."""
+    refusal = _refusal(request)
+    if refusal:
+        return None, CacheDecision(False, refusal)
+    rows = _probe_rows(request.sets["train"])
+    boundary = find_boundary(request.layers, lambda: _probe_loss(request, rows))
+    if boundary is None:
+        return None, CacheDecision(False, "nothing is frozen below the lowest learning layer")
+    if any(isinstance(leaf, Tensor) and leaf.shape[:1] != (len(rows),) for leaf in boundary.leaves):
+        return None, CacheDecision(False, f"{boundary.name} puts out a tensor without a batch axis")
+    loader = request.sets["train"]
+    layouts = leaf_layouts(boundary, max(loader.lengths[i] for i in rows), DTYPES[request.settings.dtype])
+    decision = _affordable(request, boundary, layouts)
+    return (CacheSite(boundary, tuple(layouts)) if decision.use else None), decision
+
+
+def open_cache(request: CacheRequest) -> tuple[StageCache | None, CacheDecision]:
+    """Decide, and open the store where the decision is to use it."""
+    site, decision = decide(request)
+    if site is None:
+        return None, decision
+    folder = cache_folder("activations", _key(request, site))
+    about = {"task": request.task.name, "model": request.task.source.name, "boundary": site.boundary.name}
+    describe_store(folder, about)
+    store = ActivationStore(folder, site.layouts)
+    return StageCache(request, ActivationCache(site.boundary, store), decision), decision
+
+
+def _refusal(request: CacheRequest) -> str | None:
+    if request.settings.use == "off":
+        return "the recipe says cache.use: off"
+    if request.task.random:
+        return "rows are augmented anew every epoch"
+    if request.passes < 2 and request.settings.use == "auto":
+        return f"the rows are gone through {request.passes:.1f} times in this stage: too few to repay the recording"
+    return None
+
+
+def _affordable(request: CacheRequest, boundary: Boundary, layouts: list[LeafLayout]) -> CacheDecision:
+    need = sum(predicted_bytes(layouts, loader.lengths) for loader in request.sets.values())
+    room = min(request.settings.max_gb * 1e9, free_bytes(cache_folder()) * 0.8)
+    blocks = len(request.layers.blocks)
+    frozen = blocks if boundary.seam is request.layers.trunk else request.layers.blocks.index(boundary.seam) + 1
+    size = f"{need / 1e6:,.1f} MB"
+    if need > room:
+        reason = f"it would take {size}, and {room / 1e9:,.1f} GB are allowed or free"
+        return CacheDecision(False, reason, need, boundary.name)
+    if blocks and frozen / blocks < LEAST_SHARE and request.settings.use == "auto":
+        return CacheDecision(False, f"only {frozen} of {blocks} blocks lie below the lowest learning one", need, boundary.name)
+    what = f"{frozen} of {blocks} blocks" if blocks else boundary.name
+    return CacheDecision(
+        True,
+        f"{what} are frozen and the rows are gone through {request.passes:.1f} times; {size} on disk",
+        need,
+        boundary.name,
+    )
+
+
+def _key(request: CacheRequest, site: CacheSite) -> str:
+    prefix = {f"{i}.{n}": t for i, m in enumerate(site.boundary.prefix()) for n, t in m.state_dict().items()}
+    about = {
+        "boundary": site.boundary.name,
+        "used": site.boundary.used,
+        "layouts": [(leaf.tail, str(leaf.dtype), leaf.ragged) for leaf in site.layouts],
+        "encoding": request.fingerprint,
+        "precision": request.precision,
+        "device": request.engine.device.type,
+        "torch": torch.__version__,
+        "weights": tensors_digest(prefix),
+    }
+    return blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """BLAKE2b over names, shapes and bytes of tensors, in the order of their names."""
+    digest = blake2b(digest_size=16)
+    for name in sorted(tensors):
+        data = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}{tuple(data.shape)}{data.dtype}".encode())
+        digest.update(data.view(-1).view(torch.uint8).numpy().data if data.numel() else b"")
+    return digest.hexdigest()
+
+
+def encoding_fingerprint(task: Task) -> str:
+    """What decides how a row is encoded: the task's options, its facts, and the tokenizer or processor files."""
+    digest = blake2b(f"{task.name}\0{task.options.model_dump_json()}".encode(), digest_size=16)
+    digest.update(json.dumps(task.facts.values, sort_keys=True, default=str).encode())
+    folder = Path(task.source.folder)
+    for file in sorted(folder.glob("*")):
+        if file.is_file() and file.suffix in (".json", ".txt", ".model", ".jinja") and file.stat().st_size < 64 << 20:
+            digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _probe_rows(loader: Loader) -> np.ndarray:
+    """A few rows of middling length: long enough for the padded axis to show, short enough to cost nothing."""
+    order = np.argsort(np.asarray(loader.lengths), kind="stable")
+    middle = len(order) // 2
+    start = max(0, min(middle - PROBE_ROWS // 2, len(order) - PROBE_ROWS))
+    return order[start : start + PROBE_ROWS]
+
+
+def _probe_loss(request: CacheRequest, rows: np.ndarray) -> Tensor:
+    batch = to_device(request.sets["train"].batch(list(rows)), request.engine.device)
+    with request.dropout(len(rows)), request.engine.precision():
+        sums = request.task.loss(request.model, batch)
+    return torch.stack([value.float() for value in sums.values()]).sum()
+
+
+def _loss_sums(
+    request: CacheRequest, name: str, rows: np.ndarray, around: AbstractContextManager[Any]
+) -> dict[str, float]:
+    batch = to_device(request.sets[name].batch(list(rows)), request.engine.device)
+    with torch.no_grad(), request.dropout(len(rows)), around, request.engine.precision():
+        return {k: float(v) for k, v in request.task.loss(request.model, batch).items()}

@@ -1,0 +1,62 @@
+"""Predictions for many rows, in their order, over all ranks. It knows no modality and no metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from tunesmith.data.loader import Loader, sorted_batches
+from tunesmith.train.engine import Engine
+from tunesmith.train.step import to_device
+from tunesmith.types import Batch
+
+Predict = Callable[[nn.Module, Batch], list[Any]]
+
+
+def predict_rows(
+    model: nn.Module,
+    predict: Predict,
+    loader: Loader,
+    lengths: list[int],
+    engine: Engine,
+    *,
+    rows: int,
+    around: Callable[[np.ndarray], AbstractContextManager[Any]] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Any]:
+    """One prediction per row of ``loader``, in row order; the model's modes are as before afterwards.
+
+    Args:
+        model: Put into ``eval`` mode meanwhile.
+        predict: A task's ``predict``, or another predictor of the same shape.
+        loader: The rows.
+        lengths: Their lengths; longest batches go first.
+        engine: Device, precision, ranks.
+        rows: Rows per forward pass.
+        around: Context for the rows of a batch (cached activations).
+        on_progress: Called with rows done and rows in all.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    plan = sorted_batches(lengths, rows)[engine.rank :: engine.world]
+    pairs: list[tuple[int, Any]] = []
+    try:
+        with torch.inference_mode():
+            for indices, batch in zip(plan, loader.ahead(plan), strict=True):
+                with around(indices) if around else nullcontext(), engine.precision():
+                    found = predict(model, to_device(batch, engine.device))
+                if len(found) != len(indices):
+                    raise ValueError(f"predict gave {len(found)} predictions for {len(indices)} rows")
+                pairs.extend(zip(indices.tolist(), found, strict=True))
+                if on_progress:
+                    on_progress(len(pairs) * engine.world, len(loader))
+    finally:
+        for module, training in modes:
+            module.training = training
+    by_row = {index: value for part in engine.gather(pairs) for index, value in part}
+    return [by_row[i] for i in range(len(loader))]

@@ -1,0 +1,558 @@
+"""The loop: stages in, steps out. It knows no modality and no cluster.
+
+Its state is a position and counters; everything random has an address, so a run that was killed and resumed ends in the
+same weights, bit for bit, as one that never was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tunesmith.data.loader import Address, Loader, epoch_steps
+from tunesmith.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, Interrupted, UserError
+from tunesmith.model.dropout import RowKeys
+from tunesmith.model.layers import LayerGroups
+from tunesmith.model.stages import LearningGroup, learning_groups, stage_name
+from tunesmith.recipe import Recipe, Stage
+from tunesmith.task import Task
+from tunesmith.train.caching import CacheRequest, StageCache, encoding_fingerprint, open_cache
+from tunesmith.train.checkpoint import (
+    Checkpoint,
+    prune_checkpoints,
+    random_state,
+    read_checkpoint,
+    restore_random,
+    write_checkpoint,
+)
+from tunesmith.train.engine import LocalEngine
+from tunesmith.train.inference import predict_rows
+from tunesmith.train.optim import (
+    MovingAverage,
+    build_optimizer,
+    carry_state,
+    optimizer_tensors,
+    parameter_groups,
+    restore_optimizer,
+    set_rates,
+)
+from tunesmith.train.recompute import recompute_blocks
+from tunesmith.train.signals import StopRequest
+from tunesmith.train.step import Objective, StepResult, accumulate, grouped, optimizer_step, pieces_of, to_device
+from tunesmith.train.watch import Watcher
+
+if TYPE_CHECKING:
+    from tunesmith.train.range_test import RangeTest
+
+DEFAULT_EPOCHS = 3.0
+BEST = "best"
+
+
+@dataclass
+class Job:
+    """Everything a fit is made from.
+
+    Args:
+        recipe: Resolved.
+        task, model, layers: Loaded; the model has its adapters, if any.
+        dropout: The rows in flight, for dropout with an address.
+        stages: What learns, in order.
+        sets: Row sets: ``train``, ``held_out``, and ``validation`` where there is one.
+        engine: Where steps run.
+        precision: Its name.
+        micro: Rows per forward pass and rank.
+        checkpoints: Folder for checkpoints.
+        watchers: Who sees the events; they may ask to stop, save or evaluate.
+    """
+
+    recipe: Recipe
+    task: Task
+    model: nn.Module
+    layers: LayerGroups
+    dropout: RowKeys
+    stages: Sequence[Stage]
+    sets: Mapping[str, Loader]
+    engine: LocalEngine
+    precision: str
+    micro: int
+    checkpoints: Path
+    watchers: Sequence[Watcher] = ()
+    progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None
+    stop: StopRequest = field(default_factory=StopRequest)
+
+
+@dataclass
+class Position:
+    """Where the run is; JSON-able, and all that a resume needs beside tensors."""
+
+    stage: int = 0
+    stage_step: int = 0
+    step: int = 0
+    rate: float | None = None
+    best: dict[str, Any] | None = None
+    stage_scores: list[dict[str, Any]] = field(default_factory=list)
+    ended: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Loop:
+    """Runs the stages of a job.
+
+    Args:
+        job: What to do.
+        emit: Receives every event, on the main rank.
+    """
+
+    def __init__(self, job: Job, emit: Callable[[dict[str, Any]], None]) -> None:
+        self.job, self._emit = job, emit
+        self.at = Position()
+        self.caches: list[StageCache | None] = []
+        self.micro = job.micro
+        self.cache: StageCache | None = None
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.average: MovingAverage | None = None
+        self._learned: set[str] = set()
+        self._resumed: Checkpoint | None = None
+        self._saved_at = time.monotonic()
+        self._over = False
+
+    # State
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint."""
+        state = checkpoint.state
+        self.at = Position(**state["position"])
+        self._learned = set(state["learned"])
+        self._load_weights(checkpoint.tensors("weights"))
+        self.job.engine.restore_scaler(state.get("scaler", {}))
+        for watcher, kept in zip(self.job.watchers, state["watchers"], strict=True):
+            watcher.restore(kept)
+        restore_random(checkpoint.tensors("random"))
+        self._resumed = checkpoint
+        self.emit({"kind": "resume", "step": self.at.step})
+
+    def save(self) -> Checkpoint | None:
+        """Write a checkpoint of this moment (main rank)."""
+        self._saved_at = time.monotonic()
+        if not self.job.engine.main:
+            return None
+        parts = {
+            "weights": self._weights(),
+            "optimizer": optimizer_tensors(self.optimizer) if self.optimizer else {},
+            "average": self.average.shadow if self.average else {},
+            "random": random_state(),
+        }
+        written = write_checkpoint(self.job.checkpoints / f"step-{self.at.step:09d}", self.state(), parts)
+        prune_checkpoints(self.job.checkpoints, self.job.recipe.run.keep)
+        return written
+
+    def differences(self, checkpoint: Checkpoint) -> list[str]:
+        """Names of tensors that a checkpoint lacks or holds with another value than the loop had at its end."""
+        kept = checkpoint.tensors("weights")
+        missing = [name for name in self._learned if name not in kept]
+        own = optimizer_tensors(self.optimizer) if self.optimizer else {}
+        stored = checkpoint.tensors("optimizer")
+        wrong = [k for k, v in own.items() if k not in stored or not torch.equal(stored[k], v.cpu())]
+        return [*missing, *wrong, *(["random state"] if not checkpoint.tensors("random") else [])]
+
+    def state(self) -> dict[str, Any]:
+        """The JSON-able part of a checkpoint."""
+        return {
+            "position": dict(vars(self.at)),
+            "learned": sorted(self._learned),
+            "watchers": [watcher.state() for watcher in self.job.watchers],
+            "scaler": self.job.engine.scaler_state(),
+            "average_updates": self.average.updates if self.average else 0,
+            "threads": torch.get_num_threads(),
+            "world": self.job.engine.world,
+        }
+
+    def _weights(self) -> dict[str, Tensor]:
+        named = dict(self.job.model.named_parameters())
+        buffers = {k: v for k, v in self.job.model.state_dict().items() if k not in named}
+        return {name: named[name] for name in named if name in self._learned} | buffers
+
+    @torch.no_grad()
+    def _load_weights(self, tensors: Mapping[str, Tensor]) -> None:
+        places = dict(self.job.model.named_parameters()) | dict(self.job.model.named_buffers())
+        for name, value in tensors.items():
+            if name in places:
+                places[name].copy_(value)
+
+    def emit(self, event: dict[str, Any]) -> None:
+        """Hand an event to the run and to the watchers, and do what they ask."""
+        if self.job.engine.main:
+            self._emit(event)
+        for watcher in self.job.watchers:
+            ask = watcher.see(event)
+            if ask is not None and ask.kind == "stop":
+                self._over = True
+                if self.job.engine.main:
+                    self._emit({"kind": "warning", "text": ask.reason})
+
+    # Stages
+
+    def fit(self) -> None:
+        """Run all stages that are left, then put the best weights in place."""
+        if self.job.recipe.optimizer.ema is not None:
+            self.average = MovingAverage((), self.job.recipe.optimizer.ema)
+            if self._resumed:
+                self.average.shadow = self._resumed.tensors("average")
+                self.average.updates = self._resumed.state["average_updates"]
+        for index in range(self.at.stage, len(self.job.stages)):
+            self._stage(index)
+        self._keep_best()
+
+    def _stage(self, index: int) -> None:
+        stage, started = self.job.stages[index], time.monotonic()
+        self._over = False
+        learning = self._enter(stage)
+        per_epoch = -(-len(self.job.sets["train"]) // self.job.recipe.batch.rows)
+        total = stage.steps or max(1, round((stage.epochs or DEFAULT_EPOCHS) * per_epoch))
+        self.emit(
+            {
+                "kind": "stage",
+                "event": "start",
+                "stage": index,
+                "name": stage_name(stage),
+                "step": self.at.step,
+                "steps": total,
+                "done": self.at.stage_step,
+                "groups": [g.to_json(None) for g in learning],
+            }
+        )
+        self.cache = self._open_cache(stage, total / per_epoch)
+        objective = self.job.engine.prepare(Objective(self.job.task, self.job.model))
+        if self.at.rate is None:
+            self.at.rate = self._peak_rate(stage, objective, learning)
+        if self.at.stage_step == 0:
+            self._rehearse(objective)
+        self._run_steps(index, stage, objective, total, per_epoch)
+        self._leave(index, stage, started)
+
+    def _enter(self, stage: Stage) -> list[LearningGroup]:
+        """Freeze, rebuild the optimizer's groups, and keep the state of what goes on learning."""
+        job = self.job
+        learning = learning_groups(job.layers, stage)
+        job.layers.apply([g.group for g in learning if g.trains])
+        if job.recipe.engine.gradient_checkpointing:
+            recompute_blocks(job.layers)
+        self._learned |= {n for n, p in job.model.named_parameters() if p.requires_grad}
+        if self.average is not None:
+            self.average.watch((n, p) for n, p in job.model.named_parameters() if p.requires_grad)
+        job.model.to(job.engine.device)
+        fresh = build_optimizer(
+            parameter_groups(job.layers, learning, job.recipe.optimizer.weight_decay), job.recipe.optimizer
+        )
+        carry_state(self.optimizer, fresh)
+        if self._resumed is not None:
+            restore_optimizer(fresh, self._resumed.tensors("optimizer"))
+            self._resumed = None
+        self.optimizer = fresh
+        return learning
+
+    def _leave(self, index: int, stage: Stage, started: float) -> None:
+        """Score the stage on the held-out rows, and close it with a checkpoint."""
+        name = stage_name(stage)
+        with self._averaged():
+            scores = self._score("held_out")
+        self.at.stage_scores.append({"name": name, "train": stage.model_dump(mode="json")["train"], "scores": scores})
+        if self.cache is not None:
+            rows = np.arange(min(4, len(self.job.sets["train"])))
+            self.at.ended.append({"stage": name, "difference": self.cache.largest_difference("train", rows)})
+        self.caches.append(self.cache)
+        self.cache = None
+        self.at.stage, self.at.stage_step, self.at.rate = index + 1, 0, None
+        seconds = time.monotonic() - started
+        self.emit(
+            {"kind": "stage", "event": "end", "stage": index, "name": name, "step": self.at.step, "seconds": seconds,
+             "scores": scores}
+        )  # fmt: skip
+        self.save()
+
+    def _open_cache(self, stage: Stage, epochs: float) -> StageCache | None:
+        job = self.job
+        request = CacheRequest(
+            task=job.task,
+            model=job.model,
+            layers=job.layers,
+            sets=job.sets,
+            settings=job.recipe.cache,
+            engine=job.engine,
+            precision=job.precision,
+            passes=epochs,
+            fingerprint=encoding_fingerprint(job.task),
+            dropout=lambda rows: job.dropout.over(range(1, rows + 1)),
+        )
+        opened, decision = open_cache(request)
+        if opened is None and job.recipe.cache.use == "on":
+            raise UserError(
+                f"cache.use: on, but stage {stage_name(stage)!r} can't use it: {decision.reason}",
+                "recipe: cache.use",
+                "write cache: {use: auto}, or change what stands in the way",
+            )
+        started = time.monotonic()
+
+        def told(done: int, total: int) -> None:
+            job.progress(f"recording activations below {decision.boundary}", done, total)
+            self._check_stop(save=False)
+
+        rows = opened.fill(told, rows=job.recipe.batch.eval_rows) if opened else 0
+        self.emit(
+            {"kind": "cache", "stage": self.at.stage, **decision.to_json(), "rows": rows,
+             "seconds": time.monotonic() - started}
+        )  # fmt: skip
+        return opened
+
+    def _peak_rate(self, stage: Stage, objective: nn.Module, learning: Sequence[LearningGroup]) -> float:
+        if stage.lr != "auto":
+            return float(stage.lr)
+        from tunesmith.train.range_test import range_test
+
+        found = range_test(self, objective, learning)
+        self.emit({"kind": "lr-finder", "stage": self.at.stage, **found.to_json()})
+        return found.picked
+
+    def try_rates(self, index: int) -> RangeTest:
+        """The range test of a stage as the weights are now; the run's state stays as it was."""
+        from tunesmith.train.range_test import range_test
+
+        stage = self.job.stages[index]
+        self.at = Position(stage=index)
+        learning = self._enter(stage)
+        per_epoch = -(-len(self.job.sets["train"]) // self.job.recipe.batch.rows)
+        self.cache = self._open_cache(stage, stage.epochs or (stage.steps or DEFAULT_EPOCHS * per_epoch) / per_epoch)
+        objective = self.job.engine.prepare(Objective(self.job.task, self.job.model))
+        return range_test(self, objective, learning)
+
+    # Steps
+
+    def address(self, epoch: int) -> Address:
+        """Where the randomness of an epoch of the present stage comes from."""
+        return Address(self.job.recipe.run.seed, self.at.stage, epoch)
+
+    def order(self, epoch: int) -> list[np.ndarray]:
+        """The rows of every step of an epoch."""
+        batch = self.job.recipe.batch
+        return epoch_steps(self.job.sets["train"].lengths, batch.rows, self.address(epoch), buckets=batch.buckets)
+
+    def around(self, address: Address) -> Callable[[np.ndarray], AbstractContextManager[Any]]:
+        """Context for the rows of a micro-batch: their dropout keys, and their cached activations."""
+        rows_of = self.job.sets["train"].rows
+        replay = self.cache.around("train") if self.cache else None
+
+        def context(rows: np.ndarray) -> AbstractContextManager[Any]:
+            keys = [address.digest("dropout", rows_of[i]["id"]) for i in rows]
+            return _both(self.job.dropout.over(keys), replay(rows) if replay else nullcontext())
+
+        return context
+
+    def micro_batches(self, steps: Sequence[np.ndarray], address: Address) -> Iterator[list[Any]]:
+        """Every step's micro-batches of this rank, encoded ahead."""
+        engine, loader = self.job.engine, self.job.sets["train"]
+        pieces = [pieces_of(rows, self.micro, engine.rank, engine.world) for rows in steps]
+        batches = loader.ahead([p.rows for step in pieces for p in step], address)
+        moved = (to_device(batch, engine.device) for batch in batches)
+        yield from grouped(moved, pieces)
+
+    def _run_steps(self, index: int, stage: Stage, objective: nn.Module, total: int, per_epoch: int) -> None:
+        optimizer, at = self.optimizer, self.at
+        assert optimizer is not None
+        assert at.rate is not None
+        while at.stage_step < total and not self._over:
+            epoch, done = divmod(at.stage_step, per_epoch)
+            address = self.address(epoch)
+            rows = self.order(epoch)[done : done + total - at.stage_step]
+            for step_rows, micro in zip(rows, self.micro_batches(rows, address), strict=True):
+                began = time.perf_counter()
+                rates = set_rates(optimizer, stage, at.rate, at.stage_step, total)
+                result = optimizer_step(
+                    objective,
+                    self.job.task,
+                    self.job.engine,
+                    optimizer,
+                    micro,
+                    self.around(address),
+                    self.job.recipe.optimizer.clip,
+                )
+                self._check_finite(result, step_rows)
+                if self.average is not None:
+                    self.average.update()
+                at.step, at.stage_step = at.step + 1, at.stage_step + 1
+                seconds = time.perf_counter() - began
+                self.emit(self._step_event(index, per_epoch, result, rates, seconds, len(step_rows)))
+                if at.stage_step % per_epoch == 0 or at.stage_step == total:
+                    self._evaluate(index, at.stage_step / per_epoch)
+                self._save_if_due()
+                self._check_stop()
+                if self._over:
+                    break
+
+    def _step_event(
+        self, index: int, per_epoch: int, result: StepResult, rates: dict[str, float], seconds: float, rows: int
+    ) -> dict[str, Any]:
+        return {
+            "kind": "step",
+            "stage": index,
+            "step": self.at.step,
+            "epoch": round(self.at.stage_step / per_epoch, 4),
+            "loss": result.loss,
+            "terms": result.terms,
+            "counts": result.counts,
+            "lr": rates,
+            "norm": result.norm,
+            "seconds": seconds,
+            "rows_per_second": rows / max(seconds, 1e-9),
+        }
+
+    def _check_finite(self, result: StepResult, rows: np.ndarray) -> None:
+        if np.isfinite(result.loss) and (np.isfinite(result.norm) or self.job.engine.scales):
+            return
+        ids = [self.job.sets["train"].rows[i]["id"] for i in rows[:8]]
+        what = "loss" if not np.isfinite(result.loss) else "gradient"
+        raise UserError(
+            f"the {what} is not finite at step {self.at.step + 1} (loss {result.loss:g}, gradient norm {result.norm:g}); "
+            "the step was not applied",
+            f"rows {', '.join(ids)}{' ...' if len(rows) > 8 else ''}; {self._last_checkpoint()}",
+            "lower the stage's lr, look at these rows, or use engine.precision: fp32",
+        )
+
+    def _last_checkpoint(self) -> str:
+        newest = sorted(self.job.checkpoints.glob("step-*"))
+        return f"last good checkpoint: {newest[-1]}" if newest else "no checkpoint had been saved yet"
+
+    def _rehearse(self, objective: nn.Module) -> None:
+        """Run the epoch's worst micro-batch forward and backward before step 1, and leave no trace of it.
+
+        Out of memory halves the micro-batch, aloud: the numbers do not change, because they are sums.
+        """
+        lengths = np.asarray(self.job.sets["train"].lengths)
+        worst = np.argsort(lengths, kind="stable")[::-1][: self.job.recipe.batch.rows]
+        kept = {name: buffer.clone() for name, buffer in self.job.model.named_buffers()}
+        address = self.address(0)
+        while True:
+            try:
+                pieces = pieces_of(worst, self.micro, self.job.engine.rank, self.job.engine.world)[:1]
+                loader = self.job.sets["train"]
+                batch = to_device(loader.batch(list(pieces[0].rows), address), self.job.engine.device)
+                accumulate(objective, self.job.task, self.job.engine, [(pieces[0], batch)], self.around(address))
+                break
+            except (torch.OutOfMemoryError, MemoryError) as fault:
+                if self.micro == 1:
+                    raise UserError(
+                        "not even one row fits in memory",
+                        f"row {loader.rows[int(worst[0])]['id']} of length {lengths[worst[0]]}",
+                        "shorten the rows, train fewer layers, or set engine.gradient_checkpointing: true",
+                    ) from fault
+                self.micro = max(1, self.micro // 2)
+                self.emit({"kind": "warning", "text": f"out of memory: the micro-batch is now {self.micro} rows"})
+        for parameter in self.job.model.parameters():
+            parameter.grad = None
+        with torch.no_grad():
+            for name, buffer in self.job.model.named_buffers():
+                buffer.copy_(kept[name])
+
+    # Between steps
+
+    def _evaluate(self, index: int, epoch: float) -> None:
+        if "validation" not in self.job.sets:
+            return
+        with self._averaged():
+            scores = self._score("validation")
+            goal = scores[self.job.task.goal]
+            sign = 1 if self.job.task.higher_is_better else -1
+            better = self.at.best is None or sign * goal > sign * self.at.best["score"]
+            if better:
+                self.at.best = {"score": goal, "step": self.at.step, "stage": index, "epoch": epoch}
+                if self.job.engine.main:
+                    write_checkpoint(self.job.checkpoints / BEST, {"best": self.at.best}, {"weights": self._weights()})
+        self.emit({"kind": "eval", "stage": index, "step": self.at.step, "epoch": epoch, "scores": scores, "best": better})
+
+    def _score(self, name: str) -> dict[str, float]:
+        job, loader = self.job, self.job.sets[name]
+        found = predict_rows(
+            job.model,
+            job.task.predict,
+            loader,
+            loader.lengths,
+            job.engine,
+            rows=job.recipe.batch.eval_rows,
+            around=self.cache.around(name) if self.cache else None,
+        )
+        return job.task.score(found, loader.rows)
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        return _Swapped(self.average) if self.average is not None else nullcontext()
+
+    def _save_if_due(self) -> None:
+        run = self.job.recipe.run
+        by_steps = run.checkpoint_steps is not None and self.at.step % run.checkpoint_steps == 0
+        if by_steps or time.monotonic() - self._saved_at >= run.checkpoint_seconds:
+            self.save()
+
+    def _check_stop(self, *, save: bool = True) -> None:
+        asked = self.job.stop.asked
+        if self.job.engine.world > 1:
+            asked = int(self.job.engine.sum(torch.tensor(asked or 0)).item()) or None
+        if not asked:
+            return
+        if save:
+            self.save()
+        name, code = ("SIGTERM", EXIT_TERMINATED) if asked == self.job.stop.TERMINATE else ("Ctrl-C", EXIT_INTERRUPTED)
+        raise Interrupted(
+            f"stopped by {name} after step {self.at.step}; everything up to it is saved",
+            str(self.job.checkpoints.parent),
+            "run the same command again to go on from there",
+            code=code,
+        )
+
+    def _keep_best(self) -> None:
+        """Put the weights that are to be saved into the model: the best on validation rows, else the last."""
+        if self.at.best is None:
+            if self.average is not None:
+                self.average.swap()
+            return
+        self.job.engine.wait()
+        found = read_checkpoint(self.job.checkpoints / BEST)
+        if isinstance(found, str):
+            raise UserError(
+                f"the best weights (step {self.at.best['step']}) can't be read: {found}",
+                str(self.job.checkpoints / BEST),
+                "run the command again with --fresh",
+            )
+        self._load_weights(found.tensors("weights"))
+
+
+class _Swapped:
+    """Averaged weights in place while the context lasts."""
+
+    def __init__(self, average: MovingAverage) -> None:
+        self.average = average
+
+    def __enter__(self) -> None:
+        self.average.swap()
+
+    def __exit__(self, *_: object) -> None:
+        self.average.swap()
+
+
+class _both:
+    """Two contexts as one; cheaper than an ExitStack in every micro-batch."""
+
+    def __init__(self, first: AbstractContextManager[Any], second: AbstractContextManager[Any]) -> None:
+        self.first, self.second = first, second
+
+    def __enter__(self) -> None:
+        self.first.__enter__()
+        self.second.__enter__()
+
+    def __exit__(self, *raised: Any) -> None:
+        self.second.__exit__(*raised)
+        self.first.__exit__(*raised)
