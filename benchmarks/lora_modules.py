@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few short steps, within a minute; writes nothing")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     arguments = parser.parse_args()
-    steps, rows, length = (3, 4, 64) if arguments.quick else (15, 4, 128)
+    steps, rows, length = (3, 4, 64) if arguments.quick else (10, 4, 128)
     results = [result for case in CASES for result in run(case, steps, rows, length)]
     report = {
         "benchmark": "lora_modules",
