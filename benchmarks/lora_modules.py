@@ -14,6 +14,7 @@ import copy
 import json
 import platform
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,24 +114,31 @@ def models(shape: str, kind: str, dtype: str) -> tuple[nn.Module, nn.Module, nn.
     return ours, theirs, bare
 
 
+class Kept:
+    """A tensor in the graph's keeping: it lives as long as the graph wants it."""
+
+    def __init__(self, value: Tensor) -> None:
+        self.value = value
+
+
 def kept_bytes(model: nn.Module, ids: Tensor, autocast: bool) -> int:
     """Bytes of activations that the graph holds between the forward and the backward pass."""
-    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    kept: dict[int, int] = {}
+    held: weakref.WeakSet[Kept] = weakref.WeakSet()
 
-    def keep(value: Tensor) -> Tensor:
-        storage = value.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return value
+    def keep(value: Tensor) -> Kept:
+        kept = Kept(value)
+        held.add(kept)
+        return kept
 
     with (
         torch.autocast("cpu", torch.bfloat16, enabled=autocast),
-        torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value),
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept.value),
     ):
-        held = model(input_ids=ids).last_hidden_state
-    assert held.requires_grad
-    return sum(kept.values())
+        out = model(input_ids=ids).last_hidden_state
+    assert out.requires_grad
+    storages = {kept.value.untyped_storage().data_ptr(): kept.value.untyped_storage().nbytes() for kept in held}
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    return sum(size for pointer, size in storages.items() if pointer not in own)
 
 
 def run(case: tuple[str, str, str, bool], steps: int, rows: int, length: int) -> list[dict[str, Any]]:

@@ -29,7 +29,8 @@ app.add_typer(cache_app, name="cache")
 
 RecipePath = Annotated[Path, typer.Argument(help="The recipe, a YAML file.", metavar="RECIPE")]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(help="Settings that win over the file: stages.0.epochs=2", metavar="[KEY=VALUE]...")
+    list[str] | None,
+    typer.Argument(help="Settings that win over the file: stages.0.epochs=2", metavar="[KEY=VALUE]..."),
 ]
 RunPath = Annotated[Path, typer.Argument(help="A run's folder.", metavar="RUN")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
@@ -85,25 +86,28 @@ def _shown(as_json: bool) -> Iterator[tuple[Callable[[str], None], Any]]:
 def train(
     recipe: RecipePath,
     overrides: Overrides = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Put an earlier run of this name aside and start anew.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Put an earlier run of this name aside and start anew.")
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
     """Fine-tune by a recipe; an interrupted run goes on where it stopped."""
     import os
 
+    from tunesmith.journey import Hooks
     from tunesmith.report.console import result_table
-    from tunesmith.tune import Hooks, fine_tune
+    from tunesmith.tune import fine_tune
 
     main_rank = os.environ.get("RANK", "0") == "0"
     if not main_rank:
         fine_tune(recipe, overrides or (), fresh=fresh)
         return EXIT_DONE
     with _shown(as_json) as (say, bar):
-        run = fine_tune(
-            recipe, overrides or (), fresh=fresh, hooks=Hooks(say=say, watcher=bar, progress=bar.work)
-        )
+        run = fine_tune(recipe, overrides or (), fresh=fresh, hooks=Hooks(say=say, watcher=bar, progress=bar.work))
     if as_json:
-        _emit({"run": str(run.folder), "scores": run.read_json("scores.json"), "receipts": run.read_json("receipts.json")})
+        _emit(
+            {"run": str(run.folder), "scores": run.read_json("scores.json"), "receipts": run.read_json("receipts.json")}
+        )
     else:
         _say(result_table(run.read_json("scores.json"), run.read_json("receipts.json")))
         _say(f"report: {run.report}")
@@ -115,7 +119,9 @@ def train(
 def audit(
     recipe: RecipePath,
     overrides: Overrides = None,
-    fail_on: Annotated[str, typer.Option(help="Level from which on the exit code is 1: error, warning or note.")] = "error",
+    fail_on: Annotated[
+        str, typer.Option(help="Level from which on the exit code is 1: error, warning or note.")
+    ] = "error",
     as_json: AsJson = False,
 ) -> int:
     """Judge the data of a recipe. Exit code 1 when there are findings."""
@@ -124,7 +130,9 @@ def audit(
 
     levels = ("error", "warning", "note")
     if fail_on not in levels:
-        raise UserError(f"--fail-on {fail_on}: there is no such level", "command line", f"write one of {', '.join(levels)}")
+        raise UserError(
+            f"--fail-on {fail_on}: there is no such level", "command line", f"write one of {', '.join(levels)}"
+        )
     with _shown(as_json) as (say, bar):
         prepared = prepare(read_recipe(recipe, overrides or ()), say=say, progress=bar.work)
     if as_json:

@@ -105,7 +105,8 @@ def frozen_receipt(before: Mapping[str, str], after: Mapping[str, str]) -> Recei
         not changed,
         f"{len(changed)} of {len(before)} groups changed",
         "0",
-        f"digests of {', '.join(before) or 'nothing: every group learned'}" + (f"; changed: {', '.join(changed)}" if changed else ""),
+        f"digests of {', '.join(before) or 'nothing: every group learned'}"
+        + (f"; changed: {', '.join(changed)}" if changed else ""),
     )
 
 
@@ -190,5 +191,5 @@ def memory_receipt(predicted: int, measured: int) -> Receipt:
         abs(ratio - 1) <= MEMORY_TOLERANCE,
         round(ratio, 3),
         f"1 ± {MEMORY_TOLERANCE}",
-        f"predicted {predicted / 2**20:,.0f} MiB, measured {measured / 2**20:,.0f} MiB above what the process held before",
+        f"predicted {predicted / 1e6:,.0f} MB, measured {measured / 1e6:,.0f} MB above what the process held before",
     )

@@ -33,9 +33,9 @@ def find_rate(
     Raises:
         UserError: The recipe or the data are at fault, there is no such stage, or no rate lets the loss fall.
     """
+    from tunesmith.journey import loop_of
     from tunesmith.train.find_lr import draw
     from tunesmith.train.signals import StopRequest
-    from tunesmith.tune import loop_of
 
     source = read_recipe(recipe, overrides)
     prepared = prepare(source, say=say, progress=progress)

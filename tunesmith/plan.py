@@ -85,7 +85,9 @@ def make_plan(prepared: Prepared, *, world: int = 1) -> Plan:
     precision, why = pick_precision(recipe.engine.precision, device)
     if recipe.engine.compile and not has_compiler():
         raise prepared.source.error(
-            ("engine", "compile"), "engine.compile: torch.compile finds no C++ compiler here", "install g++, or write false"
+            ("engine", "compile"),
+            "engine.compile: torch.compile finds no C++ compiler here",
+            "install g++, or write false",
         )
     model, layers, dropout, off = shape_of(prepared)
     stages = recipe.stages or task.stages(len(layers.blocks))
@@ -96,7 +98,9 @@ def make_plan(prepared: Prepared, *, world: int = 1) -> Plan:
     if not recipe.stages:
         plan.decide("stages", len(stages), "the recipe gives none: these are the task's own")
     for line in off:
-        plan.decide("dropout off", line, "it can't be drawn by row, so it would differ between batch sizes and on resume")
+        plan.decide(
+            "dropout off", line, "it can't be drawn by row, so it would differ between batch sizes and on resume"
+        )
     train = loader_of(prepared, prepared.train)
     free = available_bytes()
     budget = int(free * MEMORY_SHARE) if free is not None and device == "cpu" else None
@@ -165,7 +169,7 @@ def check_stages(prepared: Prepared, stages: Sequence[Stage]) -> None:
         if adapter is not None and stage.train not in ("head", "adapter"):
             raise prepared.source.error(
                 ("stages", index, "train"),
-                f"stages.{index}: with an adapter the pretrained weights stay as they are, so this stage can't train them",
+                f"stages.{index}: an adapter keeps the pretrained weights as they are, so no stage can train them",
                 "write train: adapter or train: head, or remove the adapter",
             )
         if adapter is None and stage.train == "adapter":
@@ -256,7 +260,9 @@ def _autocast(precision: str, device: str) -> Any:
 
     if precision == "fp32":
         return nullcontext()
-    return torch.autocast("meta" if device == "cpu" else device, dtype=getattr(torch, {"bf16": "bfloat16", "fp16": "float16"}[precision]))
+    return torch.autocast(
+        "meta" if device == "cpu" else device, dtype=getattr(torch, {"bf16": "bfloat16", "fp16": "float16"}[precision])
+    )
 
 
 def _worst_batch(task: Any, train: Loader, micro: int) -> tuple[Any, int]:

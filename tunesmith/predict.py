@@ -39,7 +39,7 @@ def predict(
     Raises:
         UserError: The run is not finished, or an input can't be read.
     """
-    from tunesmith.tune import load_model, load_task
+    from tunesmith.prove import load_model, load_task
 
     opened = run if isinstance(run, Run) else Run.open(run)
     need_finished(opened)
@@ -94,7 +94,14 @@ def rows_of(run: Run, task: Task, inputs: Sequence[str | Row]) -> list[Row]:
 
 
 def run_model(
-    task: Task, model: Any, table: Sequence[Row], *, rows: int, device: str = "auto", predictor: Any = None, progress: Progress
+    task: Task,
+    model: Any,
+    table: Sequence[Row],
+    *,
+    rows: int,
+    device: str = "auto",
+    predictor: Any = None,
+    progress: Progress,
 ) -> list[Any]:
     """Predictions for rows, in their order."""
     from tunesmith.machine import pick_device

@@ -176,7 +176,9 @@ def _read_and_split(
         validation = first.take([train[i] for i in chosen.eval])
         learn = first.take([train[i] for i in chosen.train])
     elif data.validation > 0:
-        lines.append(f"validation: none, {len(learn)} training rows are too few to spare any; the last weights are kept")
+        lines.append(
+            f"validation: none, {len(learn)} training rows are too few to spare any; the last weights are kept"
+        )
     options = kind.Options.model_validate(source.recipe.options)
     nowhere = Weights(source.recipe.model.name, Path(), "folder", None, None, ())
     task = kind(options, nowhere, Facts())

@@ -38,7 +38,7 @@ def rescore(
     Raises:
         UserError: The run is not finished, or the rows can't be read or lack a column.
     """
-    from tunesmith.tune import load_model, load_task
+    from tunesmith.prove import load_model, load_task
 
     opened = run if isinstance(run, Run) else Run.open(run)
     need_finished(opened)
@@ -69,6 +69,8 @@ def _read(source: Source, task: Task, data: str) -> Sequence[Row]:
     for name in task.columns:
         if len(store) and name not in store[0]:
             raise UserError(
-                f"{data} has no column {name!r}", data, f"name it in the recipe's data.columns; there are {', '.join(store[0])}"
+                f"{data} has no column {name!r}",
+                data,
+                f"name it in the recipe's data.columns; there are {', '.join(store[0])}",
             )
     return store

@@ -169,7 +169,7 @@ class Task(ABC):
         model.save_pretrained(folder)  # type: ignore[operator]
         self.save_processor(folder)
 
-    def save_processor(self, folder: Path) -> None:
+    def save_processor(self, folder: Path) -> None:  # noqa: B027 (nothing to write is a good default)
         """Write what turns raw input into tensors (tokenizer, image processor) beside the weights."""
 
     def load_snippet(self, folder: str) -> str | None:

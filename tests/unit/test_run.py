@@ -10,9 +10,10 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -28,10 +29,15 @@ def run(tmp_path: Path) -> Run:
     return Run.open(tmp_path / "runs" / "first", create=True)
 
 
-def python(code: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """A child process that runs the code with the arguments, its output readable."""
+@contextmanager
+def python(code: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """A child process that runs the code with the arguments, its output readable; it never outlives the block."""
     command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
 
 
 def test_the_names_are_those_of_the_design(run: Run) -> None:
@@ -123,9 +129,9 @@ def test_readers_and_kills_never_meet_half_a_file(run: Run) -> None:
             for _ in range(30 + kill):
                 seen = run.report.read_bytes()
                 assert len(seen) == 4_000_000
-                assert len(set(seen)) == 1
-            child.kill()
-        assert len(set(run.report.read_bytes())) == 1
+                assert seen.count(seen[:1]) == len(seen)
+        seen = run.report.read_bytes()
+        assert seen.count(seen[:1]) == len(seen) == 4_000_000
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,11 +138,11 @@ class Loader:
             self._memo_bytes += size
         return example
 
-    def batch(self, indices: Sequence[int], address: Address | None = None) -> Batch:
+    def batch(self, indices: Sequence[int] | np.ndarray, address: Address | None = None) -> Batch:
         """Several rows as one batch."""
         return self._collate([self.example(int(i), address) for i in indices])
 
-    def ahead(self, plan: Sequence[Sequence[int]], address: Address | None = None) -> Iterator[Batch]:
+    def ahead(self, plan: Sequence[Sequence[int] | np.ndarray], address: Address | None = None) -> Iterator[Batch]:
         """The batches of a plan in its order, encoded by threads up to ``workers`` batches ahead.
 
         Encoding has no state, so the number of workers changes nothing but the time.

@@ -137,7 +137,7 @@ def _stub(boundary: Boundary, leaves: Sequence[Any]) -> Iterator[None]:
 
     blocks = {id(boundary.seam)} | {id(m) for m in boundary.idle if type(m) is type(boundary.seam)}
     for module in boundary.prefix():
-        module.forward = answer if id(module) in blocks else stand_in  # type: ignore[method-assign, assignment]
+        module.forward = answer if id(module) in blocks else stand_in
     try:
         yield
     finally:

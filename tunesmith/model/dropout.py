@@ -62,6 +62,7 @@ class RowDropout(nn.Module):
         return 0.0
 
     def extra_repr(self) -> str:
+        """What ``print(model)`` shows."""
         return f"rate={self.rate}, by row"
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,7 +81,9 @@ class RowDropout(nn.Module):
         keys = self.rows.keys
         assert keys is not None
         if x.shape[0] % len(keys):
-            raise RuntimeError(f"dropout sees {x.shape[0]} entries for {len(keys)} rows: the batch axis must come first")
+            raise RuntimeError(
+                f"dropout sees {x.shape[0]} entries for {len(keys)} rows: the batch axis must come first"
+            )
         per_row = x.numel() // len(keys)
         at = (per_row, x.device)
         if at not in self.rows.positions:

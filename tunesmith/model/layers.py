@@ -1,6 +1,7 @@
 """A pretrained model as layer groups, bottom to top: embeddings, blocks, neck, head.
 
-One view serves freezing, unfreezing, rates by depth, the cache boundary and recomputation. It knows no task and no loop.
+One view serves freezing, unfreezing, rates by depth, the cache boundary and recomputation. It knows no task and no
+loop.
 """
 
 from __future__ import annotations
@@ -79,14 +80,16 @@ class LayerGroups:
         if train == "all":
             return [group for group in self.groups if self.groups[group]]
         if train in (HEAD, ADAPTER):
-            return [group for group in (ADAPTER, HEAD) if self.groups.get(group) and (train == ADAPTER or group == HEAD)]
+            return [
+                group for group in (ADAPTER, HEAD) if self.groups.get(group) and (train == ADAPTER or group == HEAD)
+            ]
         count = int(train)
         kind = type(self.model).__name__
         if not self.blocks:
             raise UserError(
                 f"stages: the blocks of {kind} can't be found, so 'top: {count}' has no meaning",
                 kind,
-                "name its module lists in the recipe, for example model: {name: ..., blocks: encoder.layer}, or train all",
+                "name its module lists in the recipe, as in model: {name: ..., blocks: [encoder.layer]}, or train all",
             )
         if count > len(self.blocks):
             raise UserError(

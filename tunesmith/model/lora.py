@@ -24,7 +24,7 @@ class _LowRankProduct(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # noqa: PLR0917 (an autograd function takes positions only)
+    def forward(
         ctx: Any,
         x: Tensor,
         source: Tensor | None,
@@ -52,7 +52,7 @@ class _MagnitudeProduct(torch.autograd.Function):
     """DoRA: ``(magnitude / norm) * (x Wᵀ + scaling (source Aᵀ) Bᵀ) + bias``; ``norm`` is a constant (section 4.3)."""
 
     @staticmethod
-    def forward(  # noqa: PLR0917 (an autograd function takes positions only)
+    def forward(
         ctx: Any,
         x: Tensor,
         source: Tensor | None,

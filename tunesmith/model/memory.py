@@ -1,7 +1,7 @@
 """Memory of a training step by part, from the model's shape alone: nothing is loaded and nothing is computed.
 
-Counted exactly: weights, gradients, optimizer state, and every tensor that autograd keeps for the backward pass, found by
-running the step on the meta device. Estimated: the libraries' workspace. It knows no task.
+Counted exactly: weights, gradients, optimizer state, and every tensor that autograd keeps for the backward pass, found
+by running the step on the meta device. Estimated: the libraries' workspace. It knows no task.
 """
 
 from __future__ import annotations

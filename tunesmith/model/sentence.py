@@ -70,7 +70,7 @@ class SentenceClassifier(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(encoder.transformer.config.hidden_size, labels)
+        self.classifier = nn.Linear(self.config.hidden_size, labels)
         nn.init.normal_(self.classifier.weight, std=0.02)
         nn.init.zeros_(self.classifier.bias)
 

@@ -87,11 +87,6 @@ class ActivationStore:
     def __len__(self) -> int:
         return len(self._places)
 
-    @property
-    def bytes(self) -> int:
-        """Bytes on disk."""
-        return sum(file.stat().st_size for file in self.folder.iterdir())
-
     def append(self, keys: Sequence[bytes], lengths: Sequence[int], leaves: Sequence[Tensor]) -> None:
         """Keep these rows. ``leaves``: one tensor [rows, (padded), ...] per layout; padding is not stored."""
         if self._open is None:

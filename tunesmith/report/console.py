@@ -29,7 +29,9 @@ def _text(*tables: Table | str) -> str:
     return out.getvalue().rstrip("\n")
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[int] = (), title: str = "") -> Table:
+def _table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[int] = (), title: str = ""
+) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -132,7 +134,10 @@ def runs_text(found: Sequence[RunSummary], folder: Path) -> str:
     def number(value: float | None) -> str:
         return "" if value is None else f"{value:.4f}"
 
-    rows = [[r.name, r.status, r.metric or "", number(r.base), number(r.tuned), r.verdict or "", r.started or ""] for r in found]
+    rows = [
+        [r.name, r.status, r.metric or "", number(r.base), number(r.tuned), r.verdict or "", r.started or ""]
+        for r in found
+    ]
     return _text(_table(["run", "status", "metric", "base", "tuned", "verdict", "started"], rows, right=(3, 4)))
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,32 +15,32 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tunesmith import metrics
+from tunesmith.classification import Classes, label_of, ordered_labels
 from tunesmith.errors import UserError
 from tunesmith.model.pretrained import load_config, load_model, load_tokenizer, longest_input
 from tunesmith.model.sentence import SentenceClassifier, SentenceEncoder, pooling_of
 from tunesmith.task import Task, TaskOptions
 from tunesmith.types import Batch, Counts, Example, Facts, Finding, Row, Scores, Sums
 
-if TYPE_CHECKING:
-    from tunesmith.model.weights import Weights  # noqa: F401
-
 SURVEYED_ROWS = 20_000
-SHOWN = 20
 TEMPERATURE = 20.0
 
 
-class Options(TaskOptions):
+class TextOptions(TaskOptions):
     """Settings of text classification."""
 
     max_length: int | Literal["auto"] = Field(
-        "auto", description="Most tokens of a text; auto takes the 99.5th percentile, bounded by the model. Cuts are counted."
+        "auto",
+        description="Most tokens of a text; auto takes the 99.5th percentile, bounded by the model. Cuts are counted.",
     )
     pooling: Literal["auto", "model", "mean", "cls", "max"] = Field(
         "auto",
-        description="How tokens become one vector: model takes the architecture's own classification head; mean, cls and "
-        "max pool as a sentence encoder does; auto takes what a sentence encoder's folder says, else model.",
+        description="How tokens become one vector: model takes the architecture's own classification head; mean, cls "
+        "and max pool as a sentence encoder does; auto takes what a sentence encoder's folder says, else model.",
     )
-    labels: list[str] | None = Field(None, min_length=2, description="The labels in their order; left out, those of the data.")
+    labels: list[str] | None = Field(
+        None, min_length=2, description="The labels in their order; left out, those of the data."
+    )
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced weighs each row by the inverse share of its class."
     )
@@ -57,10 +57,10 @@ class TextClassification(Task):
     columns = {"text": str, "label": object}  # noqa: RUF012
     target = "label"
     goal = "macro_f1"
-    Options = Options
+    Options = TextOptions
     finding_codes = ("truncated", "similar-labels")
     pipeline_tag = "text-classification"
-    options: Options
+    options: TextOptions
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -71,6 +71,11 @@ class TextClassification(Task):
     def labels(self) -> list[str]:
         """Label names in the order of the head's outputs."""
         return list(self.facts.values["labels"])
+
+    @cached_property
+    def classes(self) -> Classes:
+        """The label table."""
+        return Classes(tuple(self.labels))
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -90,8 +95,8 @@ class TextClassification(Task):
 
     def survey(self, rows: Sequence[Row]) -> Facts:
         """Labels with their counts, and lengths in tokens."""
-        counts = Counter(_label(row) for row in rows)
-        labels = self.options.labels or _ordered(rows)
+        counts = Counter(label_of(row) for row in rows)
+        labels = self.options.labels or ordered_labels(rows)
         unknown = sorted(set(counts) - set(labels))
         if unknown:
             raise UserError(
@@ -120,8 +125,9 @@ class TextClassification(Task):
         cut = float((lengths > limit).mean())
         lines = (
             f"{len(labels)} labels: {shares}",
-            f"lengths in tokens: median {np.median(lengths):.0f}, 99.5th percentile {np.percentile(lengths, 99.5):.0f}, "
-            f"longest {lengths.max()}; max_length {limit} ({'auto' if self.options.max_length == 'auto' else 'recipe'}), "
+            f"lengths in tokens: median {np.median(lengths):.0f}, "
+            f"99.5th percentile {np.percentile(lengths, 99.5):.0f}, longest {lengths.max()}",
+            f"max_length {limit} ({'auto' if self.options.max_length == 'auto' else 'recipe'}): "
             f"{cut:.2%} of the training rows are cut",
         )
         values = {
@@ -155,7 +161,8 @@ class TextClassification(Task):
             yield Finding(
                 "truncated",
                 "warning" if share > 0.05 else "note",
-                f"{len(cut)} texts are longer than {limit} tokens and lose their end; the longest has {max(n for _, n in cut):,}",
+                f"{len(cut)} texts are longer than {limit} tokens and lose their end; "
+                f"the longest has {max(n for _, n in cut):,}",
                 "text",
                 "raise options.max_length, shorten the texts, or take a model with a longer input",
                 tuple(row["id"] for row, _ in cut[:5]),
@@ -176,7 +183,9 @@ class TextClassification(Task):
 
     def _config(self) -> Any:
         names = dict(enumerate(self.labels))
-        config = load_config(self.source, num_labels=len(names), id2label=names, label2id={v: k for k, v in names.items()})
+        config = load_config(
+            self.source, num_labels=len(names), id2label=names, label2id={v: k for k, v in names.items()}
+        )
         config.problem_type = "single_label_classification"
         if getattr(config, "pad_token_id", None) is None:
             config.pad_token_id = self.tokenizer.pad_token_id
@@ -226,7 +235,7 @@ class TextClassification(Task):
         ids = self.tokenizer(str(row["text"]), truncation=True, max_length=self.facts.values["max_length"])["input_ids"]
         example: dict[str, Any] = {"input_ids": torch.tensor(ids, dtype=torch.int64)}
         if row.get("label") is not None:
-            example["label"] = torch.tensor(self._index[_label(row)])
+            example["label"] = torch.tensor(self._index[label_of(row)])
         return example
 
     def length(self, example: Example) -> int:
@@ -272,13 +281,7 @@ class TextClassification(Task):
         return self._named(self._logits(model, batch).float().softmax(-1))
 
     def _named(self, probabilities: Tensor) -> list[Any]:
-        out = []
-        for row in probabilities.tolist():
-            best = max(range(len(row)), key=row.__getitem__)
-            out.append(
-                {"label": self.labels[best], "probabilities": {n: round(p, 6) for n, p in zip(self.labels, row, strict=True)}}
-            )
-        return out
+        return self.classes.named(probabilities.tolist())
 
     def bases(self, model: nn.Module, train: Sequence[Row]) -> dict[str, Callable[[nn.Module, Batch], list[Any]]]:
         """The majority class; a sentence encoder's zero-shot by label names; a head that already knows these labels."""
@@ -311,26 +314,13 @@ class TextClassification(Task):
 
         return predict
 
-    def _arrays(self, predictions: Sequence[Any], rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
-        true = np.array([self._index[_label(row)] for row in rows])
-        return true, np.array([self._index[p["label"]] for p in predictions])
-
     def score(self, predictions: Sequence[Any], rows: Sequence[Row]) -> Scores:
         """Macro-F1, accuracy, log loss (nats) and expected calibration error."""
-        true, found = self._arrays(predictions, rows)
-        matrix = metrics.confusion(true, found, len(self.labels))
-        of_truth = np.array([p["probabilities"][self.labels[t]] for p, t in zip(predictions, true, strict=True)])
-        confidence = np.array([max(p["probabilities"].values()) for p in predictions])
-        return {
-            "macro_f1": metrics.macro_f1(matrix),
-            "accuracy": metrics.accuracy(matrix),
-            "log_loss": float(-np.log(np.clip(of_truth, 1e-6, 1)).mean()),
-            "calibration_error": metrics.expected_calibration_error(confidence, true == found),
-        }
+        return self.classes.score(predictions, rows)
 
     def tally(self, predictions: Sequence[Any], rows: Sequence[Row]) -> np.ndarray:
         """Counts by class, whose sums determine macro-F1."""
-        return metrics.tally_classification(*self._arrays(predictions, rows), len(self.labels))
+        return self.classes.tally(predictions, rows)
 
     def goal_of(self, totals: np.ndarray) -> np.ndarray:
         """Macro-F1 of summed tallies."""
@@ -338,71 +328,7 @@ class TextClassification(Task):
 
     def show(self, rows: Sequence[Row], base: Sequence[Any] | None, tuned: Sequence[Any]) -> list[dict[str, Any]]:
         """Confusion matrices, the table by class, calibration, the worst mistakes, what changed."""
-        true, found = self._arrays(tuned, rows)
-        matrix = metrics.confusion(true, found, len(self.labels))
-        before = metrics.confusion(*self._arrays(base, rows), len(self.labels)) if base is not None else None
-        confidence = np.array([max(p["probabilities"].values()) for p in tuned])
-        table = [
-            [label, s.support, round(s.precision, 4), round(s.recall, 4), round(s.f1, 4)]
-            for label, s in zip(self.labels, metrics.per_class(matrix), strict=True)
-        ]
-        bins = [
-            {"confidence": b.confidence, "accuracy": b.accuracy, "rows": b.rows}
-            for b in metrics.reliability(confidence, true == found)
-            if b.rows
-        ]
-        wrong = sorted(np.flatnonzero(true != found), key=lambda i: -confidence[i])
-        panels: list[dict[str, Any]] = [
-            {
-                "kind": "confusion",
-                "title": "Confusion matrix",
-                "labels": self.labels,
-                "base": before.tolist() if before is not None else None,
-                "tuned": matrix.tolist(),
-            },
-            {
-                "kind": "table",
-                "title": "By class, tuned",
-                "columns": ["label", "rows", "precision", "recall", "F1"],
-                "rows": table,
-                "note": "On the held-out rows.",
-            },
-            {
-                "kind": "calibration",
-                "title": "Calibration",
-                "bins": bins,
-                "error": metrics.expected_calibration_error(confidence, true == found),
-            },
-            {
-                "kind": "examples",
-                "title": "Worst mistakes",
-                "note": f"{len(wrong)} of {len(rows)} held-out rows are wrong; the surest of them first.",
-                "items": [self._item(rows[i], base[i] if base is not None else None, tuned[i]) for i in wrong[:SHOWN]],
-            },
-        ]
-        if base is not None:
-            right_before = np.array([p["label"] == _label(row) for p, row in zip(base, rows, strict=True)])
-            for title, chosen in (
-                ("Mended: wrong before, right now", np.flatnonzero(~right_before & (true == found))),
-                ("Broken: right before, wrong now", np.flatnonzero(right_before & (true != found))),
-            ):
-                items = [self._item(rows[i], base[i], tuned[i]) for i in chosen[:SHOWN]]
-                note = f"{len(chosen)} held-out rows."
-                panels.append({"kind": "examples", "title": title, "note": note, "items": items})
-        return panels
-
-    def _item(self, row: Row, base: Any, tuned: Any) -> dict[str, Any]:
-        expected = _label(row)
-        return {
-            "id": row["id"],
-            "input": str(row["text"])[:2000],
-            "expected": expected,
-            "base": base["label"] if base else None,
-            "tuned": tuned["label"],
-            "base_ok": base["label"] == expected if base else None,
-            "tuned_ok": tuned["label"] == expected,
-            "detail": {name: round(p, 4) for name, p in tuned["probabilities"].items()},
-        }
+        return self.classes.panels(rows, base, tuned, lambda row: str(row["text"]))
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """A transformers classifier, or a sentence-transformers folder whose ``encode`` gives the logits."""
@@ -431,15 +357,3 @@ class TextClassification(Task):
 
 
 _HEAD_DROPOUT = ("classifier_dropout", "hidden_dropout_prob", "dropout")
-
-
-def _label(row: Row) -> str:
-    return str(row["label"])
-
-
-def _ordered(rows: Sequence[Row]) -> list[str]:
-    """Labels by number where all are whole numbers, else by name."""
-    names = {_label(row) for row in rows}
-    if all(name.lstrip("-").isdigit() for name in names):
-        return sorted(names, key=int)
-    return sorted(names)

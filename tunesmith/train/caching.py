@@ -192,7 +192,9 @@ def _affordable(request: CacheRequest, boundary: Boundary, layouts: list[LeafLay
         reason = f"it would take {size}, and {room / 1e9:,.1f} GB are allowed or free"
         return CacheDecision(False, reason, need, boundary.name)
     if blocks and frozen / blocks < LEAST_SHARE and request.settings.use == "auto":
-        return CacheDecision(False, f"only {frozen} of {blocks} blocks lie below the lowest learning one", need, boundary.name)
+        return CacheDecision(
+            False, f"only {frozen} of {blocks} blocks lie below the lowest learning one", need, boundary.name
+        )
     what = f"{frozen} of {blocks} blocks" if blocks else boundary.name
     return CacheDecision(
         True,

@@ -64,7 +64,9 @@ def write_checkpoint(folder: Path, state: Mapping[str, Any], parts: Mapping[str,
                 whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
                 save_file(_unshared(whole), draft / f"{part}.safetensors")
         (draft / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
-        manifest = {file.name: {"bytes": file.stat().st_size, "digest": _digest(file)} for file in sorted(draft.iterdir())}
+        manifest = {
+            file.name: {"bytes": file.stat().st_size, "digest": _digest(file)} for file in sorted(draft.iterdir())
+        }
         for file in draft.iterdir():
             _flush(file)
         (draft / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")

@@ -86,7 +86,7 @@ class LocalEngine:
 
     def precision(self) -> AbstractContextManager[Any]:
         """Autocast for bf16 and fp16, nothing for fp32."""
-        return self._accelerator.autocast()
+        return self._accelerator.autocast()  # type: ignore[no-any-return]
 
     def total(self, counts: Sequence[Counts]) -> Counts:
         """One small all-reduce a step, in float64, so that large counts stay exact."""
@@ -162,7 +162,9 @@ class LocalEngine:
         wanted = list(names)
         if not wanted or not self.main:
             return
-        missing = [name for name in wanted if name not in {str(getattr(t, "value", t)) for t in get_available_trackers()}]
+        missing = [
+            name for name in wanted if name not in {str(getattr(t, "value", t)) for t in get_available_trackers()}
+        ]
         if missing:
             raise UserError(
                 f"run.track: {missing[0]} is not installed", "recipe: run.track", f"pip install {missing[0]}"

@@ -7,23 +7,18 @@ same weights, bit for bit, as one that never was.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tunesmith.data.loader import Address, Loader, epoch_steps
-from tunesmith.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, Interrupted, UserError
-from tunesmith.model.dropout import RowKeys
-from tunesmith.model.layers import LayerGroups
+from tunesmith.data.loader import Address, epoch_steps
+from tunesmith.errors import UserError
 from tunesmith.model.stages import LearningGroup, learning_groups, stage_name
-from tunesmith.recipe import Recipe, Stage
-from tunesmith.task import Task
+from tunesmith.recipe import Stage
 from tunesmith.train.caching import CacheRequest, StageCache, encoding_fingerprint, open_cache
 from tunesmith.train.checkpoint import (
     Checkpoint,
@@ -33,8 +28,9 @@ from tunesmith.train.checkpoint import (
     restore_random,
     write_checkpoint,
 )
-from tunesmith.train.engine import LocalEngine
+from tunesmith.train.guard import check_finite, rehearse, stop_asked, stopped
 from tunesmith.train.inference import predict_rows
+from tunesmith.train.job import Both, Job, Position, Swapped, put_tensors, step_event
 from tunesmith.train.optim import (
     MovingAverage,
     build_optimizer,
@@ -45,61 +41,13 @@ from tunesmith.train.optim import (
     set_rates,
 )
 from tunesmith.train.recompute import recompute_blocks
-from tunesmith.train.signals import StopRequest
-from tunesmith.train.step import Objective, StepResult, accumulate, grouped, optimizer_step, pieces_of, to_device
-from tunesmith.train.watch import Watcher
+from tunesmith.train.step import Objective, grouped, optimizer_step, pieces_of, to_device
 
 if TYPE_CHECKING:
     from tunesmith.train.range_test import RangeTest
 
 DEFAULT_EPOCHS = 3.0
 BEST = "best"
-
-
-@dataclass
-class Job:
-    """Everything a fit is made from.
-
-    Args:
-        recipe: Resolved.
-        task, model, layers: Loaded; the model has its adapters, if any.
-        dropout: The rows in flight, for dropout with an address.
-        stages: What learns, in order.
-        sets: Row sets: ``train``, ``held_out``, and ``validation`` where there is one.
-        engine: Where steps run.
-        precision: Its name.
-        micro: Rows per forward pass and rank.
-        checkpoints: Folder for checkpoints.
-        watchers: Who sees the events; they may ask to stop, save or evaluate.
-    """
-
-    recipe: Recipe
-    task: Task
-    model: nn.Module
-    layers: LayerGroups
-    dropout: RowKeys
-    stages: Sequence[Stage]
-    sets: Mapping[str, Loader]
-    engine: LocalEngine
-    precision: str
-    micro: int
-    checkpoints: Path
-    watchers: Sequence[Watcher] = ()
-    progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None
-    stop: StopRequest = field(default_factory=StopRequest)
-
-
-@dataclass
-class Position:
-    """Where the run is; JSON-able, and all that a resume needs beside tensors."""
-
-    stage: int = 0
-    stage_step: int = 0
-    step: int = 0
-    rate: float | None = None
-    best: dict[str, Any] | None = None
-    stage_scores: list[dict[str, Any]] = field(default_factory=list)
-    ended: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Loop:
@@ -130,7 +78,7 @@ class Loop:
         state = checkpoint.state
         self.at = Position(**state["position"])
         self._learned = set(state["learned"])
-        self._load_weights(checkpoint.tensors("weights"))
+        put_tensors(self.job.model, checkpoint.tensors("weights"))
         self.job.engine.restore_scaler(state.get("scaler", {}))
         for watcher, kept in zip(self.job.watchers, state["watchers"], strict=True):
             watcher.restore(kept)
@@ -179,13 +127,6 @@ class Loop:
         buffers = {k: v for k, v in self.job.model.state_dict().items() if k not in named}
         return {name: named[name] for name in named if name in self._learned} | buffers
 
-    @torch.no_grad()
-    def _load_weights(self, tensors: Mapping[str, Tensor]) -> None:
-        places = dict(self.job.model.named_parameters()) | dict(self.job.model.named_buffers())
-        for name, value in tensors.items():
-            if name in places:
-                places[name].copy_(value)
-
     def emit(self, event: dict[str, Any]) -> None:
         """Hand an event to the run and to the watchers, and do what they ask."""
         if self.job.engine.main:
@@ -233,7 +174,7 @@ class Loop:
         if self.at.rate is None:
             self.at.rate = self._peak_rate(stage, objective, learning)
         if self.at.stage_step == 0:
-            self._rehearse(objective)
+            rehearse(self, objective)
         self._run_steps(index, stage, objective, total, per_epoch)
         self._leave(index, stage, started)
 
@@ -350,7 +291,7 @@ class Loop:
 
         def context(rows: np.ndarray) -> AbstractContextManager[Any]:
             keys = [address.digest("dropout", rows_of[i]["id"]) for i in rows]
-            return _both(self.job.dropout.over(keys), replay(rows) if replay else nullcontext())
+            return Both(self.job.dropout.over(keys), replay(rows) if replay else nullcontext())
 
         return context
 
@@ -366,7 +307,7 @@ class Loop:
         optimizer, at = self.optimizer, self.at
         assert optimizer is not None
         assert at.rate is not None
-        while at.stage_step < total and not self._over:
+        while at.stage_step < total and not self._stage_is_over():
             epoch, done = divmod(at.stage_step, per_epoch)
             address = self.address(epoch)
             rows = self.order(epoch)[done : done + total - at.stage_step]
@@ -382,82 +323,22 @@ class Loop:
                     self.around(address),
                     self.job.recipe.optimizer.clip,
                 )
-                self._check_finite(result, step_rows)
+                check_finite(self.job, result, step_rows, self.at.step + 1)
                 if self.average is not None:
                     self.average.update()
                 at.step, at.stage_step = at.step + 1, at.stage_step + 1
                 seconds = time.perf_counter() - began
-                self.emit(self._step_event(index, per_epoch, result, rates, seconds, len(step_rows)))
+                self.emit(step_event(at, per_epoch, result, rates, seconds, len(step_rows)))
                 if at.stage_step % per_epoch == 0 or at.stage_step == total:
                     self._evaluate(index, at.stage_step / per_epoch)
                 self._save_if_due()
                 self._check_stop()
-                if self._over:
+                if self._stage_is_over():
                     break
 
-    def _step_event(
-        self, index: int, per_epoch: int, result: StepResult, rates: dict[str, float], seconds: float, rows: int
-    ) -> dict[str, Any]:
-        return {
-            "kind": "step",
-            "stage": index,
-            "step": self.at.step,
-            "epoch": round(self.at.stage_step / per_epoch, 4),
-            "loss": result.loss,
-            "terms": result.terms,
-            "counts": result.counts,
-            "lr": rates,
-            "norm": result.norm,
-            "seconds": seconds,
-            "rows_per_second": rows / max(seconds, 1e-9),
-        }
-
-    def _check_finite(self, result: StepResult, rows: np.ndarray) -> None:
-        if np.isfinite(result.loss) and (np.isfinite(result.norm) or self.job.engine.scales):
-            return
-        ids = [self.job.sets["train"].rows[i]["id"] for i in rows[:8]]
-        what = "loss" if not np.isfinite(result.loss) else "gradient"
-        raise UserError(
-            f"the {what} is not finite at step {self.at.step + 1} (loss {result.loss:g}, gradient norm {result.norm:g}); "
-            "the step was not applied",
-            f"rows {', '.join(ids)}{' ...' if len(rows) > 8 else ''}; {self._last_checkpoint()}",
-            "lower the stage's lr, look at these rows, or use engine.precision: fp32",
-        )
-
-    def _last_checkpoint(self) -> str:
-        newest = sorted(self.job.checkpoints.glob("step-*"))
-        return f"last good checkpoint: {newest[-1]}" if newest else "no checkpoint had been saved yet"
-
-    def _rehearse(self, objective: nn.Module) -> None:
-        """Run the epoch's worst micro-batch forward and backward before step 1, and leave no trace of it.
-
-        Out of memory halves the micro-batch, aloud: the numbers do not change, because they are sums.
-        """
-        lengths = np.asarray(self.job.sets["train"].lengths)
-        worst = np.argsort(lengths, kind="stable")[::-1][: self.job.recipe.batch.rows]
-        kept = {name: buffer.clone() for name, buffer in self.job.model.named_buffers()}
-        address = self.address(0)
-        while True:
-            try:
-                pieces = pieces_of(worst, self.micro, self.job.engine.rank, self.job.engine.world)[:1]
-                loader = self.job.sets["train"]
-                batch = to_device(loader.batch(list(pieces[0].rows), address), self.job.engine.device)
-                accumulate(objective, self.job.task, self.job.engine, [(pieces[0], batch)], self.around(address))
-                break
-            except (torch.OutOfMemoryError, MemoryError) as fault:
-                if self.micro == 1:
-                    raise UserError(
-                        "not even one row fits in memory",
-                        f"row {loader.rows[int(worst[0])]['id']} of length {lengths[worst[0]]}",
-                        "shorten the rows, train fewer layers, or set engine.gradient_checkpointing: true",
-                    ) from fault
-                self.micro = max(1, self.micro // 2)
-                self.emit({"kind": "warning", "text": f"out of memory: the micro-batch is now {self.micro} rows"})
-        for parameter in self.job.model.parameters():
-            parameter.grad = None
-        with torch.no_grad():
-            for name, buffer in self.job.model.named_buffers():
-                buffer.copy_(kept[name])
+    def _stage_is_over(self) -> bool:
+        """Whether a watcher has asked to end the stage."""
+        return self._over
 
     # Between steps
 
@@ -473,7 +354,9 @@ class Loop:
                 self.at.best = {"score": goal, "step": self.at.step, "stage": index, "epoch": epoch}
                 if self.job.engine.main:
                     write_checkpoint(self.job.checkpoints / BEST, {"best": self.at.best}, {"weights": self._weights()})
-        self.emit({"kind": "eval", "stage": index, "step": self.at.step, "epoch": epoch, "scores": scores, "best": better})
+        self.emit(
+            {"kind": "eval", "stage": index, "step": self.at.step, "epoch": epoch, "scores": scores, "best": better}
+        )
 
     def _score(self, name: str) -> dict[str, float]:
         job, loader = self.job, self.job.sets[name]
@@ -489,7 +372,7 @@ class Loop:
         return job.task.score(found, loader.rows)
 
     def _averaged(self) -> AbstractContextManager[None]:
-        return _Swapped(self.average) if self.average is not None else nullcontext()
+        return Swapped(self.average) if self.average is not None else nullcontext()
 
     def _save_if_due(self) -> None:
         run = self.job.recipe.run
@@ -498,20 +381,11 @@ class Loop:
             self.save()
 
     def _check_stop(self, *, save: bool = True) -> None:
-        asked = self.job.stop.asked
-        if self.job.engine.world > 1:
-            asked = int(self.job.engine.sum(torch.tensor(asked or 0)).item()) or None
-        if not asked:
-            return
-        if save:
-            self.save()
-        name, code = ("SIGTERM", EXIT_TERMINATED) if asked == self.job.stop.TERMINATE else ("Ctrl-C", EXIT_INTERRUPTED)
-        raise Interrupted(
-            f"stopped by {name} after step {self.at.step}; everything up to it is saved",
-            str(self.job.checkpoints.parent),
-            "run the same command again to go on from there",
-            code=code,
-        )
+        asked = stop_asked(self.job)
+        if asked is not None:
+            if save:
+                self.save()
+            raise stopped(self.job, asked, self.at.step)
 
     def _keep_best(self) -> None:
         """Put the weights that are to be saved into the model: the best on validation rows, else the last."""
@@ -527,32 +401,4 @@ class Loop:
                 str(self.job.checkpoints / BEST),
                 "run the command again with --fresh",
             )
-        self._load_weights(found.tensors("weights"))
-
-
-class _Swapped:
-    """Averaged weights in place while the context lasts."""
-
-    def __init__(self, average: MovingAverage) -> None:
-        self.average = average
-
-    def __enter__(self) -> None:
-        self.average.swap()
-
-    def __exit__(self, *_: object) -> None:
-        self.average.swap()
-
-
-class _both:
-    """Two contexts as one; cheaper than an ExitStack in every micro-batch."""
-
-    def __init__(self, first: AbstractContextManager[Any], second: AbstractContextManager[Any]) -> None:
-        self.first, self.second = first, second
-
-    def __enter__(self) -> None:
-        self.first.__enter__()
-        self.second.__enter__()
-
-    def __exit__(self, *raised: Any) -> None:
-        self.second.__exit__(*raised)
-        self.first.__exit__(*raised)
+        put_tensors(self.job.model, found.tensors("weights"))

@@ -5,7 +5,6 @@ It knows no modality; the rule that picks a rate is in ``find_lr``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ import torch
 from torch import nn
 
 from tunesmith.model.stages import LearningGroup
-from tunesmith.train.find_lr import schedule, valley
+from tunesmith.train.find_lr import exploded, schedule, valley
 from tunesmith.train.optim import build_optimizer, parameter_groups
 from tunesmith.train.step import optimizer_step
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from tunesmith.train.loop import Loop
 
 LOW, HIGH, STEPS = 1e-6, 1.0, 60
-DIVERGED = 4.0
 RANGE_EPOCH = 2**31 - 1
 
 
@@ -62,10 +60,10 @@ def range_test(loop: Loop, objective: nn.Module, learning: Sequence[LearningGrou
         result = optimizer_step(
             objective, job.task, job.engine, optimizer, micro, loop.around(address), job.recipe.optimizer.clip
         )
-        if not math.isfinite(result.loss) or (losses and result.loss > DIVERGED * min(losses)):
-            break
         rates.append(rate)
         losses.append(result.loss)
+        if exploded(losses):
+            break
         job.progress("finding the learning rate", i + 1, STEPS)
     with torch.no_grad():
         for name, parameter in job.model.named_parameters():

@@ -23,7 +23,7 @@ def recompute_blocks(layers: LayerGroups) -> int:
         if "forward" in vars(block):
             wrapped += 1
         elif any(p.requires_grad for p in block.parameters()):
-            block.forward = partial(_recomputed, block.forward)  # type: ignore[method-assign]
+            block.forward = partial(_recomputed, block.forward)
             wrapped += 1
     return wrapped
 

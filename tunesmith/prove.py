@@ -1,0 +1,186 @@
+"""The proof: save, reload as a stranger would, score both on the same rows, and write receipts, report and card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tunesmith.evaluate import (
+    cache_receipts,
+    checkpoint_receipt,
+    compare,
+    data_receipt,
+    frozen_receipt,
+    memory_receipt,
+    reload_receipt,
+)
+from tunesmith.journey import Journey, frozen_digests, predicted
+from tunesmith.recipe import Recipe
+from tunesmith.report import write_card, write_report
+from tunesmith.run import Run
+from tunesmith.types import Receipt
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def finish(journey: Journey, measured: dict[str, Any], started: float) -> None:
+    """Save, reload, score, compare, and write the proofs (main rank)."""
+    run, job, task = journey.run, journey.job, journey.prepared.task
+    alone = journey.engine.alone()
+    held_out = job.sets["held_out"]
+    in_memory = _with_engine(
+        journey, alone, lambda: predicted(journey, task.predict, held_out, "scoring the tuned model")
+    )
+    _save(journey)
+    again = _reloaded(journey)
+    reload_rows = _with_engine(
+        journey, alone, lambda: predicted(journey, again[0].predict, held_out, "scoring the saved model", again[1])
+    )
+    rows = journey.prepared.held_out
+    group = journey.recipe.data.group_by
+    groups = [row.get(group) for row in rows] if group else None
+    scores = compare(
+        task, rows, journey.base, reload_rows, base_name=journey.base_name, seed=journey.recipe.run.seed, groups=groups
+    )
+    scores["stages"] = [
+        {"name": s["name"], "train": s["train"], "score": s["scores"][task.goal], "scores": s["scores"]}
+        for s in journey.loop.at.stage_scores
+    ]
+    scores["kept"] = journey.loop.at.best
+    run.write_json("scores.json", scores)
+    run.write_json("panels.json", task.show(rows, journey.base, reload_rows))
+    lines = (
+        json.dumps({"id": row["id"], "row": _shown(row), "base": b, "tuned": t}, ensure_ascii=False)
+        for row, b, t in zip(rows, journey.base, reload_rows, strict=True)
+    )
+    run.write_text("predictions.jsonl", "\n".join(lines) + "\n")
+    measured |= {"seconds": time.monotonic() - started, "steps": journey.loop.at.step}
+    run.write_json("measured.json", measured | _rates(run))
+    receipts = _receipts(journey, in_memory, reload_rows, measured)
+    run.write_json("receipts.json", [receipt.to_json() for receipt in receipts])
+    run.set_state("finished")
+    write_card(run.folder)
+    write_report(run.folder)
+
+
+def _with_engine(journey: Journey, engine: Any, work: Callable[[], Any]) -> Any:
+    before, journey.engine = journey.engine, engine
+    try:
+        return work()
+    finally:
+        journey.engine = before
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in row.items() if isinstance(v, (str, int, float, bool)) or v is None}
+
+
+def _save(journey: Journey) -> None:
+    """Write the model aside, then put it in its place."""
+    run, job = journey.run, journey.job
+    draft = run.folder / ".model.tmp"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    if journey.recipe.adapter is not None:
+        from tunesmith.model.adapters import save_adapter
+
+        head = sorted({name.split(".")[0] for name in job.layers.names("head")})
+        kinds = {"text-classification": "SEQ_CLS"}
+        save_adapter(
+            job.model,
+            draft,
+            base_name=journey.prepared.weights.name,
+            task_type=kinds.get(job.task.pipeline_tag or ""),
+            modules_to_save=head,
+        )
+        job.task.save_processor(draft)
+    else:
+        job.task.save(job.model, draft)
+    shutil.rmtree(run.model, ignore_errors=True)
+    draft.rename(run.model)
+
+
+def _reloaded(journey: Journey) -> tuple[Any, nn.Module]:
+    """The task and the model as a stranger would load them: from the saved files alone."""
+    task = load_task(journey.run)
+    return task, load_model(journey.run, task).to(journey.engine.device)
+
+
+def load_task(run: Run) -> Any:
+    """The task of a finished run, with its facts, reading from the saved model."""
+    from tunesmith.model.weights import resolve
+    from tunesmith.recipe import ModelSection
+    from tunesmith.task import find_task
+    from tunesmith.types import Facts
+
+    values, facts = run.read_json("recipe.json")["values"], run.read_json("facts.json")
+    kind = find_task(values["task"], str(run.recipe_yaml))
+    recipe = Recipe.model_validate(values)
+    if recipe.adapter is not None:
+        source = resolve(recipe.model, where=str(run.recipe_yaml))
+    else:
+        source = resolve(ModelSection(name=str(run.model.resolve())), where=str(run.model))
+    task = kind(kind.Options.model_validate(values["options"]), source, Facts(facts["values"], tuple(facts["lines"])))
+    task.adapted = recipe.adapter is not None
+    return task
+
+
+def load_model(run: Run, task: Any) -> nn.Module:
+    """The tuned model of a finished run, on the CPU."""
+    model: nn.Module = task.load()
+    if task.adapted:
+        from tunesmith.model.adapters import load_adapter
+
+        load_adapter(model, run.model)
+    return model
+
+
+def _rates(run: Run) -> dict[str, Any]:
+    events, _ = run.read_events()
+    steps = [e for e in events if e["kind"] == "step"]
+    seconds = sum(e["seconds"] for e in steps) or 1e-9
+    recorded = {e["stage"]: e["seconds"] for e in events if e["kind"] == "cache"}
+    stages = [
+        {"name": e["name"], "seconds": e["seconds"], "cache_seconds": recorded.get(e["stage"], 0.0)}
+        for e in events
+        if e["kind"] == "stage" and e["event"] == "end"
+    ]
+    rows = sum(e["rows_per_second"] * e["seconds"] for e in steps)
+    return {"rows_per_second": rows / seconds, "stages": stages}
+
+
+def _receipts(
+    journey: Journey, in_memory: Sequence[Any], reloaded: Sequence[Any], measured: Mapping[str, Any]
+) -> list[Receipt]:
+    from tunesmith.train.caching import TOLERANCE
+
+    prepared, loop = journey.prepared, journey.loop
+    rows = {"train": len(prepared.train), "validation": len(prepared.validation), "held out": len(prepared.held_out)}
+    read = sum(report.rows for report in prepared.reports.values())
+    differences = [(e["stage"], e["difference"]) for e in loop.at.ended]
+    found, missing = _last_checkpoint(journey)
+    receipts = [
+        frozen_receipt(journey.digests, frozen_digests(journey, journey.job.layers)),
+        reload_receipt(prepared.task, in_memory, reloaded, prepared.held_out),
+        *cache_receipts(differences, TOLERANCE[journey.recipe.cache.dtype]),
+        checkpoint_receipt(found, missing),
+        data_receipt(prepared.digests, rows, read),
+    ]
+    memory = journey.plan.memory
+    if memory is not None and journey.plan.device == "cpu":
+        receipts.append(memory_receipt(memory.resident, measured["peak_bytes"] - measured["baseline_bytes"]))
+    return receipts
+
+
+def _last_checkpoint(journey: Journey) -> tuple[Any, list[str]]:
+    """Read the newest checkpoint back, and compare its tensors with those that the loop held when it was written."""
+    from tunesmith.train.checkpoint import newest_checkpoint
+
+    found, problems = newest_checkpoint(journey.run.checkpoints)
+    if found is None or problems:
+        return (problems[0] if problems else None), []
+    return found, journey.loop.differences(found)
