@@ -14,7 +14,7 @@ import numpy as np
 from tunesmith import metrics
 from tunesmith.types import Row, Scores
 
-SHOWN = 20
+SHOWN = 12
 LEAST_PROBABILITY = 1e-6
 """What log loss counts a zero as: predictions are kept to six digits."""
 

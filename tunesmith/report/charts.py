@@ -242,20 +242,14 @@ def memory(record: RunRecord) -> tuple[Chart, list[tuple[str, str, str]]] | None
         Part(name, told[name], f"part m{number % 6}", f"{name}: {figures.size(told[name])}")
         for number, name in enumerate(order)
     ]
-    resident = figures.as_number(plan.get("resident_bytes"))
-    own = max(0.0, resident - sum(told.values())) if resident is not None else 0.0
-    if own:
-        parts.insert(0, Part("the process itself", own, "part frozen", f"the process itself: {figures.size(own)}"))
     total = sum(part.amount for part in parts)
     rows: list[tuple[str, list[Part]]] = [(f"predicted peak {figures.size(total)}", parts)]
     measured = record.measured or {}
     peak, before = figures.as_number(measured.get("peak_bytes")), figures.as_number(measured.get("baseline_bytes"))
     if peak is not None:
-        # like is set beside like: without a predicted process the measured bar leaves out the process too
-        start = (before or 0.0) if own else 0.0
-        rest = peak - start if own else peak - (before or 0.0)
-        bar = [Part("before the run", start, "part frozen", f"before the run: {figures.size(start)}")] if start else []
-        bar.append(Part("the run", rest, "part measured", f"the run: {figures.size(rest)}"))
-        rows.append((f"measured peak {figures.size(start + rest)}", bar))
+        # Like is set beside like: the plan predicts what the run adds to the process, so that is what is drawn.
+        rest = peak - (before or 0.0)
+        bar = [Part("the run", rest, "part measured", f"the run: {figures.size(rest)}")]
+        rows.append((f"measured peak above the start {figures.size(rest)}", bar))
     legend = [(part.name, figures.size(part.amount), part.style) for part in parts]
     return svg.bars("Memory by part", rows, least=1.5), legend

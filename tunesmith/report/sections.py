@@ -129,10 +129,11 @@ def _key_figures(record: RunRecord) -> list[tuple[str, str, str]]:
     if measured.get("seconds") is not None:
         device = str(((record.environment or {}).get("machine") or {}).get("device") or "")
         out.append((figures.duration(measured["seconds"]), "from start to end", f"on {device}" if device else ""))
-    if measured.get("peak_bytes") is not None:
+    peak, before = figures.as_number(measured.get("peak_bytes")), figures.as_number(measured.get("baseline_bytes"))
+    if peak is not None and before is not None:
         predicted = ((record.plan or {}).get("memory") or {}).get("resident_bytes")
         small = f"{figures.size(predicted)} predicted" if predicted is not None else ""
-        out.append((figures.size(measured["peak_bytes"]), "peak memory", small))
+        out.append((figures.size(peak - before), "peak memory above the start", small))
     if record.receipts:
         held = sum(bool(one.get("holds")) for one in record.receipts)
         small = "every promise held" if held == len(record.receipts) else f"{len(record.receipts) - held} did not hold"
@@ -165,7 +166,20 @@ def _stages(record: RunRecord) -> Json | None:
         "rows": rows,
         "names": names,
         "base": [everything.get(name) for name in names],
+        "kept": _kept(record),
     }
+
+
+def _kept(record: RunRecord) -> str:
+    """Which step's weights were saved, and why those."""
+    kept = (record.scores or {}).get("kept")
+    if not kept:
+        return "The weights of the last step are the ones saved: there are no validation rows to choose by."
+    stage = charts.stage_name(record, int(kept["stage"]))
+    return (
+        f"The weights of step {figures.number(kept['step'])} (stage {stage}) are the ones saved: the best on the "
+        f"validation rows ({figures.score(kept['score'])}), which the held-out rows took no part in."
+    )
 
 
 def _curves(record: RunRecord) -> Json | None:
@@ -245,8 +259,9 @@ def _compared(record: RunRecord) -> list[tuple[str, str, str, str]]:
     above = peak - before if peak is not None and before is not None else None
     steps = sum(stage.get("steps") or 0 for stage in plan.get("stages") or []) or None
     wanted = [
-        ("peak memory of the process", memory.get("resident_bytes"), peak, figures.size),
-        ("peak memory above the start of the run", memory.get("allocated_bytes"), above, figures.size),
+        ("memory of tensors", memory.get("allocated_bytes"), None, figures.size),
+        ("peak memory above the start of the run", memory.get("resident_bytes"), above, figures.size),
+        ("peak memory of the process", None, peak, figures.size),
         ("time", plan.get("seconds"), measured.get("seconds"), figures.duration),
         ("optimizer steps", steps, measured.get("steps"), figures.number),
     ]
