@@ -5,6 +5,7 @@ It knows no model and no input: a text, a picture or a sound are all the same to
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,16 +20,19 @@ LEAST_PROBABILITY = 1e-6
 """What log loss counts a zero as: predictions are kept to six digits."""
 
 
+_NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?")
+
+
 def label_of(row: Row) -> str:
     """A row's label as its name."""
     return str(row["label"])
 
 
 def ordered_labels(rows: Sequence[Row]) -> list[str]:
-    """All labels: by number where every one is a whole number, else by name."""
+    """All labels: by number where every one is a number, else by name."""
     names = {label_of(row) for row in rows}
-    if all(name.removeprefix("-").isdecimal() for name in names):
-        return sorted(names, key=int)
+    if all(_NUMBER.fullmatch(name) for name in names):
+        return sorted(names, key=lambda name: (float(name), name))
     return sorted(names)
 
 

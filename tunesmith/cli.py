@@ -6,6 +6,7 @@ Nothing heavy is imported before a verb needs it.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ app.add_typer(cache_app, name="cache")
 RecipePath = Annotated[Path, typer.Argument(help="The recipe, a YAML file.", metavar="RECIPE")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(help="Settings that win over the file: stages.0.epochs=2", metavar="[KEY=VALUE]..."),
+    typer.Argument(help="Settings that win over the file: stages.0.epochs=2", metavar="KEY=VALUE"),
 ]
 RunPath = Annotated[Path, typer.Argument(help="A run's folder.", metavar="RUN")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
@@ -49,12 +50,24 @@ def main() -> None:
         sys.exit(EXIT_INTERRUPTED)
     except typer.Abort:
         sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output (head, less) has gone: Python must not try to write the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_COULD_NOT_RUN)
     except Exception as fault:
-        if hasattr(fault, "format_message") and hasattr(fault, "exit_code"):
-            # click's own complaints about arguments, in the one shape that all errors have.
-            sys.stderr.write(f"error: {fault.format_message()}\n  fix: see `tunesmith --help`\n")
-            sys.exit(EXIT_COULD_NOT_RUN)
-        raise
+        if not hasattr(fault, "format_message") or not hasattr(fault, "exit_code"):
+            raise
+        sys.stderr.write(_complaint(fault) + "\n")
+        sys.exit(EXIT_COULD_NOT_RUN)
+
+
+def _complaint(fault: Any) -> str:
+    """The command line parser's own complaints, in the one shape that all errors have."""
+    context = getattr(fault, "ctx", None)
+    command = context.command_path if context is not None else "tunesmith"
+    if type(fault).__name__ == "NoArgsIsHelpError":
+        return str(fault.format_message())
+    return str(UserError(fault.format_message().rstrip("."), "command line", f"see `{command} --help`"))
 
 
 def _emit(value: Any) -> None:
@@ -82,6 +95,15 @@ def _shown(as_json: bool) -> Iterator[tuple[Callable[[str], None], Any]]:
         yield (_note if as_json else bar.say), bar
 
 
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """The terminal belongs to our bar: the bars of transformers would break its lines."""
+    from tunesmith.model.pretrained import quiet
+
+    with quiet():
+        yield
+
+
 @app.command()
 def train(
     recipe: RecipePath,
@@ -91,19 +113,19 @@ def train(
     ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Fine-tune by a recipe; an interrupted run goes on where it stopped."""
-    import os
-
+    """Fine-tune by a recipe, or go on with an interrupted run."""
     from tunesmith.journey import Hooks
+    from tunesmith.recipe import read_recipe
     from tunesmith.report.console import result_table
     from tunesmith.tune import fine_tune
 
+    source = read_recipe(recipe, overrides or ())
     main_rank = os.environ.get("RANK", "0") == "0"
     if not main_rank:
-        fine_tune(recipe, overrides or (), fresh=fresh)
+        fine_tune(source, fresh=fresh)
         return EXIT_DONE
-    with _shown(as_json) as (say, bar):
-        run = fine_tune(recipe, overrides or (), fresh=fresh, hooks=Hooks(say=say, watcher=bar, progress=bar.work))
+    with _shown(as_json) as (say, bar), _quiet_libraries():
+        run = fine_tune(source, fresh=fresh, hooks=Hooks(say=say, watcher=bar, progress=bar.work))
     if as_json:
         _emit(
             {"run": str(run.folder), "scores": run.read_json("scores.json"), "receipts": run.read_json("receipts.json")}
@@ -147,7 +169,7 @@ def audit(
 
 @app.command()
 def plan(recipe: RecipePath, overrides: Overrides = None, as_json: AsJson = False) -> int:
-    """Say what a run will do and what memory it will take, before any weight is loaded."""
+    """Say what a run will do and what memory it will take."""
     from tunesmith.plan import make_plan
     from tunesmith.prepare import prepare
     from tunesmith.recipe import read_recipe
@@ -170,10 +192,12 @@ def find_lr(
     recipe: RecipePath,
     overrides: Overrides = None,
     stage: Annotated[int, typer.Option(help="Which stage, counted from 0.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Where the plot goes (default: beside the recipe's run).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the plot goes (default: lr-RECIPE-stage-N.svg, here).")
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Show the learning-rate range test of a stage, on untrained weights."""
+    """Run the learning-rate range test of a stage and draw it."""
     from tunesmith.find_rate import find_rate
 
     with _shown(as_json) as (say, bar):
@@ -192,7 +216,7 @@ def evaluate(
     data: Annotated[str | None, typer.Option(help="Rows to score on (default: the run's held-out rows).")] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Score base and tuned model of a finished run again, on its held-out rows or on others."""
+    """Score a finished run again, on its held-out rows or others."""
     from tunesmith.report.console import result_table
     from tunesmith.rescore import rescore
 
@@ -205,7 +229,7 @@ def evaluate(
 @app.command()
 def predict(
     run: RunPath,
-    inputs: Annotated[list[str], typer.Argument(help="Files of rows, or plain inputs.", metavar="INPUT...")],
+    inputs: Annotated[list[str], typer.Argument(help="Files of rows, or plain inputs.", metavar="INPUT")],
     as_json: AsJson = False,
 ) -> int:
     """Use the tuned model of a finished run."""
@@ -307,7 +331,7 @@ def doctor(as_json: AsJson = False) -> int:
     from tunesmith.model.starter import STARTERS
     from tunesmith.report.console import doctor_text
 
-    found = checks({p.distribution: s.name for s in STARTERS.values() for p in s.packages})
+    found = checks({s.name: p.requirement for s in STARTERS.values() for p in s.packages})
     _emit([asdict(check) for check in found]) if as_json else _say(doctor_text(found))
     return EXIT_DONE
 
@@ -324,7 +348,7 @@ def cache_list(as_json: AsJson = False) -> int:
         return EXIT_DONE
     for entry in found:
         about = ", ".join(f"{k} {v}" for k, v in entry.about.items())
-        _say(f"{entry.bytes / 1e6:10,.1f} MB  {entry.folder.name}  {about}")
+        _say(f"{entry.bytes / 1e6:10,.1f} MB  {entry.folder.name[:8]}  {about}")
     _say(f"{sum(e.bytes for e in found) / 1e6:10,.1f} MB in {len(found)} entries of {cache_folder('activations')}")
     return EXIT_DONE
 

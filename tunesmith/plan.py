@@ -5,7 +5,7 @@ It loads no weights: the model's shape runs on the meta device.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -101,13 +101,22 @@ def make_plan(prepared: Prepared, *, world: int = 1) -> Plan:
         plan.decide(
             "dropout off", line, "it can't be drawn by row, so it would differ between batch sizes and on resume"
         )
-    train = loader_of(prepared, prepared.train)
+    sets = loaders_of(prepared)
+    train = sets["train"]
     free = available_bytes()
     budget = int(free * MEMORY_SHARE) if free is not None and device == "cpu" else None
     _pick_micro(plan, prepared, model, layers, dropout, train, budget, world)
     for index, stage in enumerate(stages):
-        _plan_stage(plan, prepared, index, stage, model, layers, dropout, train)
+        _plan_stage(plan, prepared, index, stage, model, layers, dropout, sets)
     return plan
+
+
+def loaders_of(prepared: Prepared) -> dict[str, Loader]:
+    """The row sets of a run by name: ``train``, ``held_out``, and ``validation`` where there is one."""
+    sets = {"train": loader_of(prepared, prepared.train), "held_out": loader_of(prepared, prepared.held_out)}
+    if len(prepared.validation):
+        sets["validation"] = loader_of(prepared, prepared.validation)
+    return sets
 
 
 def loader_of(prepared: Prepared, rows: Sequence[Any]) -> Loader:
@@ -299,7 +308,7 @@ def _plan_stage(
     model: nn.Module,
     layers: LayerGroups,
     dropout: RowKeys,
-    train: Loader,
+    sets: Mapping[str, Loader],
 ) -> None:
     from tunesmith.model.memory import MetaAnswers
     from tunesmith.model.stages import learning_groups, stage_name
@@ -309,10 +318,7 @@ def _plan_stage(
     recipe = prepared.source.recipe
     groups = learning_groups(layers, stage)
     layers.apply([g.group for g in groups if g.trains])
-    steps, per_epoch = steps_of(stage, len(train), recipe)
-    sets = {"train": train, "held_out": loader_of(prepared, prepared.held_out)}
-    if len(prepared.validation):
-        sets["validation"] = loader_of(prepared, prepared.validation)
+    steps, per_epoch = steps_of(stage, len(sets["train"]), recipe)
     request = CacheRequest(
         task=prepared.task,
         model=model,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tunesmith.data.folder import FORMATS
 from tunesmith.data.loader import Loader
 from tunesmith.data.source import read_rows
 from tunesmith.errors import UserError
@@ -78,19 +79,40 @@ def rows_of(run: Run, task: Task, inputs: Sequence[str | Row]) -> list[Row]:
     table: list[Row] = []
     for number, item in enumerate(inputs, 1):
         if not isinstance(item, str):
-            table.append({"id": str(number), **item})
-        elif Path(item).exists():
-            store = read_rows(item, columns={k: v for k, v in columns.items() if k != task.target})
-            table.extend(store)
-        elif len(task.inputs) == 1:
-            table.append({"id": str(number), task.inputs[0]: item})
+            found: Sequence[Row] = [{"id": str(number), **item}]
+        elif _is_file(item):
+            found = read_rows(item, columns={k: v for k, v in columns.items() if k in task.inputs or k == "id"})
+        elif len(task.inputs) == 1 and item.strip():
+            found = [{"id": str(number), task.inputs[0]: item}]
         else:
-            raise UserError(f"{item!r} is no file", "INPUT", f"give a file with the columns {', '.join(task.inputs)}")
-    for row in table:
-        missing = [name for name in task.inputs if row.get(name) is None]
-        if missing:
-            raise UserError(f"row {row['id']} has no {missing[0]!r}", "INPUT", f"its columns are {', '.join(row)}")
+            what = f"{item!r} is no file" if item.strip() else "an input is empty"
+            raise UserError(what, "INPUT", f"give a file with the columns {', '.join(task.inputs)}")
+        for row in found:
+            missing = [name for name in task.inputs if row.get(name) is None]
+            if missing:
+                names = [name for name in row if name != "id"]
+                fix = f"its columns are {', '.join(names)}; the recipe's data.columns says what they mean"
+                raise UserError(
+                    f"row {row['id']} has no {missing[0]!r}", item if isinstance(item, str) else "INPUT", fix
+                )
+        table.extend(found)
     return table
+
+
+def _is_file(item: str) -> bool:
+    """Whether an input names rows; a name that can only be a file's, and is none, is a slip and no input.
+
+    Raises:
+        UserError: There is no file of that name.
+    """
+    try:
+        if item and Path(item).exists():
+            return True
+    except OSError:
+        return False  # a text longer than any file's name
+    if Path(item).suffix.lower() in FORMATS and not any(letter.isspace() for letter in item):
+        raise UserError(f"there is no file {item!r}", "INPUT", "check the path")
+    return False
 
 
 def run_model(

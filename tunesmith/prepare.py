@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tunesmith.data.audit import apply_accept, audit_rows
+from tunesmith.data.audit import NEVER_ACCEPTED, apply_accept, audit_rows
 from tunesmith.data.source import read_rows
 from tunesmith.data.split import split_rows
 from tunesmith.data.store import ReadReport, RowStore
@@ -89,10 +89,9 @@ class Prepared:
             return
         first, rest = errors[0], errors[1:]
         more = "".join(f"\n  also: {f.code}: {f.what}\n    --> {_where(f)}\n    fix: {f.fix}" for f in rest)
-        accepted = f"accept it in the recipe with a reason: audit: {{accept: {{{first.code}: ...}}}}"
-        raise UserError(
-            f"audit: {first.code}: {first.what}", _where(first), f"{first.fix}, or {accepted}{more}", code=EXIT_FINDINGS
-        )
+        accepted = f", or accept it in the recipe with a reason: audit: {{accept: {{{first.code}: ...}}}}"
+        fix = first.fix + ("" if first.code in NEVER_ACCEPTED else accepted)
+        raise UserError(f"audit: {first.code}: {first.what}", _where(first), fix + more, code=EXIT_FINDINGS)
 
 
 def _where(finding: Finding) -> str:
@@ -165,14 +164,14 @@ def _read_and_split(
     else:
         split = _split(source, first, float(data.eval), seed, inputs, kind.target)
         train, judged = split.train, first.take(split.eval)
-        lines += [f"held out: {line}" for line in split.lines]
+        lines.append("; ".join(split.lines))
     learn: Sequence[Row] = first.take(train)
     validation: Sequence[Row]
     learning, validation = learn, ()
     if data.validation > 0 and len(learn) >= LEAST_ROWS_FOR_VALIDATION:
         # Another seed: the rows that pick the best weights are no continuation of the held-out ones.
         chosen = _split(source, learn, data.validation, seed + 1, inputs, kind.target)
-        lines += [f"validation (picks the best weights): {line}" for line in chosen.lines]
+        lines.append(f"validation, which picks the best weights: {'; '.join(chosen.lines)}")
         validation = first.take([train[i] for i in chosen.eval])
         learn = first.take([train[i] for i in chosen.train])
     elif data.validation > 0:

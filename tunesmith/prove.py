@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.evaluate import (
@@ -20,7 +21,7 @@ from tunesmith.evaluate import (
 from tunesmith.journey import Journey, frozen_digests, predicted
 from tunesmith.recipe import Recipe
 from tunesmith.report import write_card, write_report
-from tunesmith.run import Run
+from tunesmith.run import Run, refusal
 from tunesmith.types import Receipt
 
 if TYPE_CHECKING:
@@ -63,6 +64,11 @@ def finish(journey: Journey, measured: dict[str, Any], started: float) -> None:
     receipts = _receipts(journey, in_memory, reload_rows, measured)
     run.write_json("receipts.json", [receipt.to_json() for receipt in receipts])
     run.set_state("finished")
+    write_pages(run)
+
+
+def write_pages(run: Run) -> None:
+    """Write the card and the report of a finished run."""
     write_card(run.folder)
     write_report(run.folder)
 
@@ -81,10 +87,28 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _save(journey: Journey) -> None:
     """Write the model aside, then put it in its place."""
-    run, job = journey.run, journey.job
+    from tunesmith.train.checkpoint import write_fault
+
+    run = journey.run
     draft = run.folder / ".model.tmp"
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
+    try:
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        _save_into(journey, draft)
+        shutil.rmtree(run.model, ignore_errors=True)
+        draft.rename(run.model)
+    except Exception as fault:
+        shutil.rmtree(draft, ignore_errors=True)
+        refused = write_fault(fault)
+        if refused is None:
+            raise
+        raise refusal(refused, run.model) from fault
+
+
+def _save_into(journey: Journey, draft: Path) -> None:
+    from tunesmith.model.pretrained import quiet
+
+    job = journey.job
     if journey.recipe.adapter is not None:
         from tunesmith.model.adapters import save_adapter
 
@@ -99,9 +123,8 @@ def _save(journey: Journey) -> None:
         )
         job.task.save_processor(draft)
     else:
-        job.task.save(job.model, draft)
-    shutil.rmtree(run.model, ignore_errors=True)
-    draft.rename(run.model)
+        with quiet():
+            job.task.save(job.model, draft)
 
 
 def _reloaded(journey: Journey) -> tuple[Any, nn.Module]:
@@ -143,7 +166,10 @@ def _rates(run: Run) -> dict[str, Any]:
     events, _ = run.read_events()
     steps = [e for e in events if e["kind"] == "step"]
     seconds = sum(e["seconds"] for e in steps) or 1e-9
-    recorded = {e["stage"]: e["seconds"] for e in events if e["kind"] == "cache"}
+    recorded: dict[int, float] = {}
+    for event in events:
+        if event["kind"] == "cache":
+            recorded[event["stage"]] = recorded.get(event["stage"], 0.0) + event["seconds"]
     stages = [
         {"name": e["name"], "seconds": e["seconds"], "cache_seconds": recorded.get(e["stage"], 0.0)}
         for e in events

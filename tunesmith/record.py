@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from tunesmith.errors import UserError
 from tunesmith.machine import describe, package_versions
 from tunesmith.recipe import Recipe, Source, recipe_digest, resolved_yaml
 from tunesmith.recipe.resolved import difference
-from tunesmith.run import Run
+from tunesmith.run import Run, write_whole
 
 if TYPE_CHECKING:
     from tunesmith.plan import Plan
@@ -56,6 +57,27 @@ def check_same_data(run: Run, prepared: Prepared) -> None:
             str(run.folder),
             "put the old rows back to go on, or start anew with --fresh",
         )
+
+
+def rewind_events(run: Run, count: int) -> int:
+    """Cut the log back to its first ``count`` whole lines, before a resume logs the rest again; how many it has now."""
+    run.close()
+    if not run.events.exists():
+        return 0
+    lines = run.events.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines[:count] if line.endswith(b"\n")]
+    if len(kept) < len(lines):
+        write_whole(run.events, b"".join(kept))
+    return len(kept)
+
+
+def sweep_drafts(run: Run) -> None:
+    """Remove what killed processes left half written; only for the one that holds the run."""
+    for draft in (*run.folder.glob(".*.tmp"), *run.folder.glob(".probe.*")):
+        if draft.is_dir():
+            shutil.rmtree(draft)
+        else:
+            draft.unlink()
 
 
 def write_beginnings(run: Run, source: Source, prepared: Prepared, plan: Plan) -> None:

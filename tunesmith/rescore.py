@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tunesmith.data.audit import NEVER_ACCEPTED, audit_rows
 from tunesmith.data.source import read_rows
 from tunesmith.errors import UserError
 from tunesmith.evaluate import compare
 from tunesmith.model.weights import resolve
 from tunesmith.predict import need_finished, run_model
-from tunesmith.prepare import prepare
-from tunesmith.recipe import Source, read_recipe
+from tunesmith.prepare import Prepared, prepare
+from tunesmith.recipe import Recipe, Source, read_recipe
+from tunesmith.record import check_same_data
 from tunesmith.run import Run
 from tunesmith.task import Task
 from tunesmith.types import Facts, Row
+
+Say = Callable[[str], None]
+Progress = Callable[[str, int, int], None]
 
 
 def rescore(
     run: str | Path | Run,
     data: str | None = None,
     *,
-    say: Callable[[str], None] = lambda _line: None,
-    progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
+    say: Say = lambda _line: None,
+    progress: Progress = lambda _what, _done, _total: None,
 ) -> dict[str, Any]:
     """Base against tuned, by the same code, on the same rows.
 
@@ -36,41 +42,100 @@ def rescore(
         As in ``scores.json``.
 
     Raises:
-        UserError: The run is not finished, or the rows can't be read or lack a column.
+        UserError: The run is not finished; its rows are not here, or have changed; or the rows given can't be read,
+            lack a column or have labels that the model does not know.
     """
     from tunesmith.prove import load_model, load_task
 
     opened = run if isinstance(run, Run) else Run.open(run)
     need_finished(opened)
-    source = read_recipe(opened.recipe_yaml)
-    prepared = prepare(source, say=say, progress=progress)
     task = load_task(opened)
-    rows: Sequence[Row] = prepared.held_out if data is None else _read(source, task, data)
+    source = read_recipe(opened.recipe_yaml)
+    prepared = _prepared(opened, source, say, progress, needed=data is None)
+    if data is not None:
+        rows = _read(source.recipe, task, data, say, progress)
+        _judge(task, rows, data, prepared, say)
+    else:
+        assert prepared is not None
+        rows = prepared.held_out
     size = source.recipe.batch.eval_rows
     tuned = run_model(task, load_model(opened, task), rows, rows=size, progress=progress)
     name = opened.read_json("scores.json")["base_name"]
-    plain = _untrained(task, source)
+    plain = _untrained(task, source.recipe)
     model = plain.load()
-    base = run_model(
-        plain, model, rows, rows=size, predictor=plain.bases(model, prepared.train)[name], progress=progress
-    )
+    predictor = plain.bases(model, prepared.train if prepared is not None else ())[name]
+    base = run_model(plain, model, rows, rows=size, predictor=predictor, progress=progress)
     return compare(task, rows, base, tuned, base_name=name, seed=source.recipe.run.seed)
 
 
-def _untrained(task: Task, source: Source) -> Task:
-    plain = type(task)(task.options, resolve(source.recipe.model), Facts(task.facts.values, task.facts.lines))
+def _prepared(run: Run, source: Source, say: Say, progress: Progress, *, needed: bool) -> Prepared | None:
+    """The run's own rows, found anew; None where they are not here and not needed.
+
+    A run keeps no path of the machine it was made on: its rows are looked for here, then from its folder upward, and
+    their digests tell whether they are the same.
+    """
+    data = source.recipe.data
+    places = [Path(place).expanduser() for place in (data.train, data.eval) if isinstance(place, str)]
+    here = (folder for folder in (Path(), *run.folder.parents) if all((folder / p).exists() for p in places))
+    start = next(here, None)
+    if start is None and not needed:
+        return None
+    try:
+        prepared = prepare(replace(source, path=(start or Path()) / source.path.name), say=say, progress=progress)
+    except UserError as fault:
+        if start is not None:
+            raise
+        fix = "give the command in the folder in which the run was trained, or give rows with --data"
+        raise UserError(f"the rows of this run are not found from here: {fault.what}", fault.where, fix) from fault
+    check_same_data(run, prepared)
+    return prepared
+
+
+def _untrained(task: Task, recipe: Recipe) -> Task:
+    plain = type(task)(task.options, resolve(recipe.model), Facts(task.facts.values, task.facts.lines))
     plain.adapted = task.adapted
     return plain
 
 
-def _read(source: Source, task: Task, data: str) -> Sequence[Row]:
-    settings = source.recipe.data
-    store = read_rows(data, columns=settings.columns, broken_rows=settings.broken_rows)
-    for name in task.columns:
-        if len(store) and name not in store[0]:
-            raise UserError(
-                f"{data} has no column {name!r}",
-                data,
-                f"name it in the recipe's data.columns; there are {', '.join(store[0])}",
-            )
+def _read(recipe: Recipe, task: Task, data: str, say: Say, progress: Progress) -> Sequence[Row]:
+    names = {ours: theirs for ours, theirs in recipe.data.columns.items() if ours in (*task.columns, "id")}
+    store = read_rows(
+        data,
+        columns=names,
+        broken_rows=recipe.data.broken_rows,
+        on_progress=lambda done, total: progress(f"reading {data}", done, total),
+    )
+    for line in store.report.lines():
+        say(line)
     return store
+
+
+def _judge(task: Task, rows: Sequence[Row], data: str, prepared: Prepared | None, say: Say) -> None:
+    """Rows that can't be scored are an error; rows that the model learned from are no proof, and are named."""
+    learned = prepared.learning if prepared is not None else rows
+    found = audit_rows(
+        learned,
+        rows,
+        columns=task.columns,
+        target=task.target,
+        source=prepared.source.recipe.data.train if prepared is not None else data,
+        held_out_source=data,
+        explicit_eval=prepared is not None,
+    )
+    for finding in found:
+        if finding.code in (*NEVER_ACCEPTED, "empty-value") and finding.where.startswith(data):
+            raise UserError(finding.what, finding.where, finding.fix)
+        if finding.code == "leak" and prepared is not None:
+            say(f"warning: {finding.what}; a score on them proves nothing")
+    known = task.facts.values.get("labels")
+    if task.target is None or not isinstance(known, list):
+        return
+    labels = set(map(str, known))
+    strange = [row for row in rows if str(row.get(task.target)) not in labels]
+    if strange:
+        names = ", ".join(sorted({repr(str(row.get(task.target))) for row in strange})[:5])
+        raise UserError(
+            f"the model does not know {len(strange):,} of {len(rows):,} labels: {names}",
+            f"{data}, row {strange[0]['id']}",
+            f"leave these rows out, or name their labels as the model does: {', '.join(map(str, known[:10]))}",
+        )

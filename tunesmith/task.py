@@ -5,9 +5,11 @@ A task turns rows into sums and a model's outputs into JSON. It knows no loop, n
 
 from __future__ import annotations
 
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,13 +21,17 @@ from tunesmith.types import Batch, Counts, Example, Facts, Finding, Row, Scores,
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import nn
+    from torch import Tensor, nn
 
     from tunesmith.model.layers import LayerGroups
     from tunesmith.model.weights import Weights
     from tunesmith.recipe import Stage
 
 ENTRY_POINTS = "tunesmith.tasks"
+HEAD_FILE = "head.safetensors"
+"""What the default ``save`` writes beside a pretrained part that saves itself: all other tensors of the model."""
+SCORED_BY_NAME = ("accuracy", "mean_absolute_error", "r2")
+"""Goals that a task has a score for without writing one."""
 
 Predictor = "Callable[[nn.Module, Batch], list[Any]]"
 
@@ -39,7 +45,8 @@ class TaskOptions(BaseModel):
 class Task(ABC):
     """What a modality must say. One level of inheritance: nobody subclasses a concrete task.
 
-    Five methods are required: ``load``, ``encode``, ``loss``, ``predict`` and ``score``. The rest have defaults.
+    Four methods are required: ``load``, ``encode``, ``loss`` and ``predict``; and ``score``, unless ``goal`` is
+    ``accuracy``, ``mean_absolute_error`` or ``r2``. The rest have defaults.
 
     Args:
         options: The recipe's ``options``, checked against ``Options``.
@@ -67,6 +74,11 @@ class Task(ABC):
     """The Hugging Face name of the task, for the model card."""
 
     def __init__(self, options: TaskOptions, source: Weights, facts: Facts | None = None) -> None:
+        if type(self).score is Task.score and self.goal not in SCORED_BY_NAME:
+            raise TypeError(
+                f"{type(self).__name__} has no score for its goal {self.goal!r}: "
+                f"write one, or take one of {', '.join(SCORED_BY_NAME)}"
+            )
         self.options = options
         self.source = source
         self.facts = facts or Facts()
@@ -93,11 +105,30 @@ class Task(ABC):
     def predict(self, model: nn.Module, batch: Batch) -> list[Any]:
         """One JSON-able prediction per row of the batch."""
 
-    @abstractmethod
-    def score(self, predictions: Sequence[Any], rows: Sequence[Row]) -> Scores:
-        """Metrics of predictions against rows, ``goal`` among them."""
-
     # What follows has a default.
+
+    def score(self, predictions: Sequence[Any], rows: Sequence[Row]) -> Scores:
+        """Metrics of predictions against rows, ``goal`` among them.
+
+        By default every prediction is held against its row's ``target``: ``accuracy`` of equal texts, or
+        ``mean_absolute_error`` and ``r2`` of numbers.
+        """
+        true = [row[self.target] for row in rows] if self.target else []
+        if self.goal == "accuracy":
+            return {"accuracy": sum(str(p) == str(t) for p, t in zip(predictions, true, strict=True)) / len(true)}
+        return _number_scores([float(p) for p in predictions], [float(t) for t in true])
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The tokenizer in the source's folder, for tasks that read or write text."""
+        from tunesmith.model.pretrained import load_tokenizer
+
+        return load_tokenizer(self.source)
+
+    def tokens(self, text: str, length: int) -> dict[str, list[int]]:
+        """A text as what a transformers model takes, cut or padded to exactly ``length`` tokens."""
+        found = self.tokenizer(str(text), padding="max_length", truncation=True, max_length=length)
+        return dict(found)
 
     def survey(self, rows: Sequence[Row]) -> Facts:
         """What must be learned from the training rows before the model is built (labels, lengths)."""
@@ -115,7 +146,28 @@ class Task(ABC):
         """The model as layer groups, bottom to top."""
         from tunesmith.model.layers import LayerGroups
 
-        return LayerGroups.of(model, fresh=self.fresh)
+        return LayerGroups.of(model, trunk=_trunk_beside_head(model, self.fresh), fresh=self.fresh)
+
+    def with_head(self, model: nn.Module) -> nn.Module:
+        """A model of one's own around a pretrained part, for ``load``: its head as saved before, else declared fresh.
+
+        The pretrained part is the module that has ``save_pretrained``; every other tensor is the head. The default
+        ``save`` writes both, so ``load`` on that folder finds both.
+
+        Raises:
+            TypeError: There are several pretrained parts: such a task writes ``save`` itself.
+        """
+        from safetensors.torch import load_file
+
+        own = _own_tensors(model, _pretrained_part(model)[0])
+        file = Path(self.source.folder) / HEAD_FILE
+        kept = load_file(file) if file.is_file() else {}
+        if {n: t.shape for n, t in kept.items()} == {n: t.shape for n, t in own.items()}:
+            model.load_state_dict(kept, strict=False)
+            self.fresh = frozenset()
+        else:
+            self.fresh = frozenset(name for name, _ in model.named_parameters() if name in own)
+        return model
 
     def stages(self, blocks: int) -> list[Stage]:
         """The stages when the recipe gives none. ``blocks``: how many the model has."""
@@ -131,15 +183,12 @@ class Task(ABC):
         return 1
 
     def collate(self, examples: Sequence[Example]) -> Batch:
-        """Examples as one batch: tensors of equal shape are stacked, everything else becomes a list."""
-        import torch
+        """Examples as one batch: tensors of equal shape, numbers, and lists of as many numbers become one tensor.
 
-        batch: Batch = {}
-        for key, first in examples[0].items():
-            values = [example[key] for example in examples]
-            stackable = isinstance(first, torch.Tensor) and all(v.shape == first.shape for v in values)
-            batch[key] = torch.stack(values) if stackable else values
-        return batch
+        Everything else becomes a list. A key that some example lacks (a label) is left out.
+        """
+        shared = [key for key in examples[0] if all(key in example for example in examples)]
+        return {key: _stacked([example[key] for example in examples]) for key in shared}
 
     def count(self, batch: Batch) -> Counts:
         """How many of each unit the batch's loss sums over, known before the forward pass."""
@@ -165,12 +214,28 @@ class Task(ABC):
         return []
 
     def save(self, model: nn.Module, folder: Path) -> None:
-        """Write the tuned model in its ecosystem's own layout, so that ``load`` on that folder gives it back."""
-        model.save_pretrained(folder)  # type: ignore[operator]
+        """Write the tuned model in its ecosystem's own layout, so that ``load`` on that folder gives it back.
+
+        By default through the model's ``save_pretrained``; a model without it is written as its pretrained part and a
+        file of all its other tensors, which ``with_head`` reads.
+        """
+        prefix, part = _pretrained_part(model)
+        if part is not None:
+            part.save_pretrained(folder)  # type: ignore[operator]
+        own = _own_tensors(model, prefix)
+        if own:
+            from safetensors.torch import save_file
+
+            # Copies, because tensors that share memory can't be written.
+            save_file({name: t.detach().cpu().contiguous().clone() for name, t in own.items()}, folder / HEAD_FILE)
         self.save_processor(folder)
 
-    def save_processor(self, folder: Path) -> None:  # noqa: B027 (nothing to write is a good default)
-        """Write what turns raw input into tensors (tokenizer, image processor) beside the weights."""
+    def save_processor(self, folder: Path) -> None:
+        """Write what turns raw input into tensors beside the weights; by default the source's own files, copied."""
+        found = (f for pattern in _PROCESSOR_FILES for f in Path(self.source.folder).glob(pattern) if f.is_file())
+        for file in found:
+            if not (folder / file.name).exists():
+                shutil.copyfile(file, folder / file.name)
 
     def load_snippet(self, folder: str) -> str | None:
         """Python that loads the saved model with its own library, for the model card."""
@@ -180,6 +245,73 @@ class Task(ABC):
     def inputs(self) -> tuple[str, ...]:
         """The columns that are not the target."""
         return tuple(name for name in self.columns if name != self.target)
+
+
+_PROCESSOR_FILES = (
+    "config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "*.tiktoken",
+    "*.spm",
+    "*.jinja",
+    "*processor_config.json",
+)
+
+
+def _pretrained_part(model: nn.Module) -> tuple[str | None, nn.Module | None]:
+    """Dotted name and module of the outermost part that saves itself; "" for the whole model, None for no part."""
+    found: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        inside = any(name.startswith(f"{outer}.") or not outer for outer in found)
+        if hasattr(module, "save_pretrained") and not inside:
+            found[name] = module
+    if len(found) > 1:
+        raise TypeError(
+            f"{type(model).__name__} has several pretrained parts ({', '.join(found)}): write save yourself"
+        )
+    return next(iter(found.items()), (None, None))
+
+
+def _own_tensors(model: nn.Module, pretrained: str | None) -> dict[str, Tensor]:
+    """The state of a model outside its pretrained part."""
+    if pretrained == "":
+        return {}
+    state = model.state_dict()
+    return {name: t for name, t in state.items() if pretrained is None or not name.startswith(f"{pretrained}.")}
+
+
+def _trunk_beside_head(model: nn.Module, fresh: frozenset[str]) -> nn.Module | None:
+    """The child that holds every parameter that is not fresh; None where the model itself says what its trunk is."""
+    if getattr(model, "base_model_prefix", "") or not fresh:
+        return None
+    old = {name.split(".")[0] for name, _ in model.named_parameters() if name not in fresh}
+    if len(old) != 1 or any(name.split(".")[0] in old for name in fresh):
+        return None
+    return dict(model.named_children()).get(old.pop())
+
+
+def _stacked(values: list[Any]) -> Any:
+    import torch
+
+    first = values[0]
+    if isinstance(first, torch.Tensor):
+        return torch.stack(values) if all(v.shape == first.shape for v in values) else values
+    lists = [v if isinstance(v, (list, tuple)) else [v] for v in values]
+    alike = len({(len(v), v is value) for v, value in zip(lists, values, strict=True)}) == 1 and lists[0]
+    return torch.tensor(values) if alike and all(isinstance(x, (int, float)) for v in lists for x in v) else values
+
+
+def _number_scores(found: Sequence[float], true: Sequence[float]) -> Scores:
+    """Mean absolute error, and the share of the variance that is explained; of constant truth 1 or 0, as in sklearn."""
+    mean = sum(true) / len(true)
+    left = sum((f - t) ** 2 for f, t in zip(found, true, strict=True))
+    spread = sum((t - mean) ** 2 for t in true)
+    r2 = 1 - left / spread if spread else float(left == 0)
+    return {"mean_absolute_error": sum(abs(f - t) for f, t in zip(found, true, strict=True)) / len(true), "r2": r2}
 
 
 def _installed() -> dict[str, EntryPoint]:

@@ -8,23 +8,26 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import Interrupted, UserError
 from tunesmith.evaluate import strongest_base
 from tunesmith.journey import Hooks, Journey, frozen_digests, loop_of, predicted
-from tunesmith.machine import PeakSampler
+from tunesmith.machine import PeakSampler, pick_device, pick_precision
 from tunesmith.plan import loader_of, make_plan
-from tunesmith.prepare import Rows, prepare
-from tunesmith.prove import finish
+from tunesmith.prepare import Progress, Rows, prepare
+from tunesmith.prove import finish, write_pages
 from tunesmith.recipe import Source, read_recipe
-from tunesmith.record import check_same_data, check_same_recipe, write_beginnings
-from tunesmith.run import Run
+from tunesmith.record import check_same_data, check_same_recipe, rewind_events, sweep_drafts, write_beginnings
+from tunesmith.run import Run, Status, refusal
 
 if TYPE_CHECKING:
+    from tunesmith.train.engine import LocalEngine
+    from tunesmith.train.signals import StopRequest
     from tunesmith.train.watch import Watcher
 
 BASE_FILE = "base.jsonl"
@@ -58,29 +61,23 @@ def fine_tune(
     hooks = hooks or Hooks()
     source = recipe if isinstance(recipe, Source) else read_recipe(recipe, overrides)
     folder = run_folder(source)
-    if fresh and int(os.environ.get("RANK", "0")) == 0:
-        _put_aside(folder, hooks)
-    main = int(os.environ.get("RANK", "0")) == 0
-    run = Run.open(folder, create=True)
-    with run.lock() if main else nullcontext():
-        check_same_recipe(run, source)
-        if _finished(run):
-            hooks.say(f"{folder} is finished already; --fresh starts anew")
-            return run
-        try:
-            run.set_state("running")
-            _tune(run, source, rows, held_out, hooks)
-        except Interrupted as stop:
-            run.set_state("interrupted", str(stop.what))
-            raise
-        except KeyboardInterrupt:
-            run.set_state("interrupted", "stopped at once by a second Ctrl-C")
-            raise
-        except UserError as fault:
-            run.set_state("failed", fault.what)
-            raise
-        finally:
-            run.close()
+    engine = _early_engine(source)
+    main = engine is None or engine.main
+    try:
+        with ExitStack() as held:
+            done = False
+            if main:
+                with _told(engine):
+                    run, done = _take(folder, source, fresh, hooks, held)
+            if engine is not None:
+                done = _hear(engine, done)
+            if not main:
+                run = Run.open(folder)
+            if not done:
+                _kept(run, main, lambda: _tune(run, source, rows, held_out, hooks, engine))
+    finally:
+        if engine is not None:
+            engine.close()
     return run
 
 
@@ -90,52 +87,159 @@ def run_folder(source: Source) -> Path:
     return Path(settings.folder) / (settings.name or source.path.stem)
 
 
+def _early_engine(source: Source) -> LocalEngine | None:
+    """With several processes, the engine comes first: only one of them may open the run, and the others must know."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return None
+    from tunesmith.train.engine import LocalEngine
+
+    device = pick_device(source.recipe.engine.device)
+    return LocalEngine(device, pick_precision(source.recipe.engine.precision, device)[0])
+
+
+@contextmanager
+def _told(engine: LocalEngine | None) -> Iterator[None]:
+    """Let the other processes hear why the main one does not begin, or they would wait for it."""
+    try:
+        yield
+    except UserError as fault:
+        if engine is not None:
+            engine.gather([fault.what])
+        raise
+
+
+def _hear(engine: LocalEngine, done: bool) -> bool:
+    heard = engine.gather([done])[0][0]
+    if isinstance(heard, str):
+        raise UserError(f"the main process could not begin: {heard}")
+    return bool(heard)
+
+
+def _take(folder: Path, source: Source, fresh: bool, hooks: Hooks, held: ExitStack) -> tuple[Run, bool]:
+    """Open the run's folder for this process alone; the run, and whether it is finished already."""
+    if fresh:
+        _put_aside(folder, hooks)
+    run = Run.open(folder, create=True)
+    held.enter_context(run.lock())
+    check_same_recipe(run, source)
+    done = run.state.exists() and run.read_json("state.json").get("status") == "finished"
+    if done:
+        hooks.say(f"{folder} is finished already; --fresh starts anew")
+        if not (run.report.exists() and run.card.exists()):
+            write_pages(run)
+    return run, done
+
+
 def _put_aside(folder: Path, hooks: Hooks) -> None:
     if not folder.exists():
         return
     number = 1
     while (other := folder.with_name(f"{folder.name}.old-{number}")).exists():
         number += 1
-    folder.rename(other)
+    with Run.open(folder).lock():
+        folder.rename(other)
     hooks.say(f"the earlier run now lies in {other}")
 
 
-def _finished(run: Run) -> bool:
-    return run.state.exists() and run.read_json("state.json").get("status") == "finished"
+def _kept(run: Run, main: bool, work: Callable[[], None]) -> None:
+    """Do the work of a run, and keep how it ended in ``state.json``."""
+
+    def state(status: Status, message: str = "") -> None:
+        if main:
+            # The fault that ends the run counts; on a full disk its note may not find room beside it.
+            with suppress(UserError):
+                run.set_state(status, message)
+
+    if main:
+        sweep_drafts(run)
+        run.set_state("running")
+    try:
+        work()
+    except Interrupted as stop:
+        state("interrupted", stop.what)
+        raise
+    except KeyboardInterrupt:
+        state("interrupted", "stopped at once by a second Ctrl-C")
+        raise
+    except UserError as fault:
+        state("failed", fault.what)
+        raise
+    except Exception as fault:
+        state("failed", f"{type(fault).__name__}: {fault}")
+        refused = _full_disk(fault, run)
+        if refused is None:
+            raise
+        raise refused from fault
+    finally:
+        run.close()
 
 
-def _tune(run: Run, source: Source, rows: Rows | None, held_out: Rows | None, hooks: Hooks) -> None:
-    from tunesmith.train.engine import LocalEngine
+def _full_disk(fault: Exception, run: Run) -> UserError | None:
+    from tunesmith.train.checkpoint import FULL, write_fault
+
+    refused = write_fault(fault)
+    if refused is None or refused.errno not in FULL:
+        return None
+    return refusal(refused, Path(refused.filename) if isinstance(refused.filename, str) else run.folder)
+
+
+def _tune(
+    run: Run, source: Source, rows: Rows | None, held_out: Rows | None, hooks: Hooks, early: LocalEngine | None
+) -> None:
     from tunesmith.train.signals import StopRequest
 
     started = time.monotonic()
-    prepared = prepare(source, rows=rows, held_out=held_out, say=hooks.say, progress=hooks.progress)
-    check_same_data(run, prepared)
-    run.write_json("audit.json", prepared.audit_json())
-    for finding in prepared.findings:
-        hooks.say(f"{finding.level}: {finding.code}: {finding.what}")
-    prepared.raise_errors()
-    plan = make_plan(prepared, world=int(os.environ.get("WORLD_SIZE", "1")))
-    engine = LocalEngine(plan.device, plan.precision)
+    with StopRequest() as stop:
+        hooks = replace(hooks, progress=_stoppable(hooks.progress, stop, run.folder))
+        prepared = prepare(source, rows=rows, held_out=held_out, say=hooks.say, progress=hooks.progress)
+        check_same_data(run, prepared)
+        main = early is None or early.main
+        if main:
+            run.write_json("audit.json", prepared.audit_json())
+        for finding in prepared.findings:
+            hooks.say(f"{finding.level}: {finding.code}: {finding.what}")
+        prepared.raise_errors()
+        plan = make_plan(prepared, world=early.world if early is not None else 1)
+        if main:
+            write_beginnings(run, source, prepared, plan)
+        for decision in plan.decisions:
+            hooks.say(f"{decision['what']}: {decision['value']} ({decision['reason']})")
+        from tunesmith.train.engine import LocalEngine
+
+        engine = early or LocalEngine(plan.device, plan.precision)
+        try:
+            _travel(Journey(run, prepared, plan, engine, hooks), stop, started)
+        finally:
+            engine.close()
+
+
+def _travel(journey: Journey, stop: StopRequest, started: float) -> None:
+    run, engine, recipe = journey.run, journey.engine, journey.recipe
+    file = journey.prepared.source.path.name
+    engine.track(recipe.run.track, run.folder.name, run.folder / "tracking", {"recipe": file})
+    with PeakSampler() as memory, journey.hooks.around():
+        _load(journey, stop)
+        _score_base(journey)
+        _fit(journey)
     if engine.main:
-        write_beginnings(run, source, prepared, plan)
-    for decision in plan.decisions:
-        hooks.say(f"{decision['what']}: {decision['value']} ({decision['reason']})")
-    engine.track(source.recipe.run.track, run.folder.name, run.folder / "tracking", {"recipe": source.path.name})
-    journey = Journey(run, prepared, plan, engine, hooks)
-    try:
-        with StopRequest() as stop, PeakSampler() as memory, hooks.around():
-            _load(journey, stop)
-            _score_base(journey)
-            _fit(journey)
-        if engine.main:
-            measured = {"peak_bytes": memory.peak_bytes, "baseline_bytes": memory.start_bytes}
-            finish(journey, measured, started)
-    finally:
-        engine.close()
+        measured = {"peak_bytes": memory.peak_bytes, "baseline_bytes": memory.start_bytes}
+        finish(journey, measured, started)
 
 
-def _load(journey: Journey, stop: Any) -> None:
+def _stoppable(progress: Progress, stop: StopRequest, folder: Path) -> Progress:
+    """Progress at which a run that was asked to stop does so."""
+
+    def told(what: str, done: int, total: int) -> None:
+        progress(what, done, total)
+        if stop.asked is not None:
+            from tunesmith.train.signals import stopped
+
+            raise stopped(stop.asked, folder)
+
+    return told
+
+
+def _load(journey: Journey, stop: StopRequest) -> None:
     """Load the model, and put together what the loop needs."""
     journey.loop = loop_of(
         journey.prepared,
@@ -209,27 +313,34 @@ def _score_base(journey: Journey) -> None:
 
 def _fit(journey: Journey) -> None:
     """Run the stages, from the newest whole checkpoint if there is one."""
-    from tunesmith.train.checkpoint import newest_checkpoint
+    from tunesmith.train.checkpoint import newest_checkpoint, remove_newer, sweep
 
-    found, problems = newest_checkpoint(journey.run.checkpoints)
-    for problem in problems:
-        journey.hooks.say(f"warning: {problem}")
-    if journey.engine.main:
-        journey.run.truncate_events(found.state["position"]["step"] if found else 0)
+    root, engine = journey.run.checkpoints, journey.engine
+    if engine.main:
+        sweep(root)
+    engine.wait()
+    found, problems = newest_checkpoint(root)
+    engine.wait()
+    if engine.main:
+        remove_newer(root, found)
+        count = rewind_events(journey.run, found.state["events"] if found else 0)
+        if found is not None:
+            found.state["events"] = count
     if found is not None:
         journey.loop.resume(found)
-        _say_changed_threads(journey, found.state)
+        problems += _changes(journey, found.state)
     for problem in problems:
         journey.loop.emit({"kind": "warning", "text": problem})
+        if journey.hooks.watcher is None:
+            journey.hooks.say(f"warning: {problem}")
     journey.loop.fit()
 
 
-def _say_changed_threads(journey: Journey, state: Mapping[str, Any]) -> None:
-    import torch
+def _changes(journey: Journey, state: Mapping[str, Any]) -> list[str]:
+    from tunesmith.train.saving import surroundings
 
-    for what, now in (("threads", torch.get_num_threads()), ("world", journey.engine.world)):
-        if state[what] != now:
-            journey.hooks.say(
-                f"warning: the run began with {what} {state[what]} and goes on with {now}: "
-                "equal to rounding, not bit for bit"
-            )
+    return [
+        f"the run began with {what} {state[what]} and goes on with {now}: equal to rounding, not bit for bit"
+        for what, now in surroundings(journey.loop).items()
+        if state[what] != now
+    ]

@@ -117,6 +117,11 @@ class Loader:
         return [self._length(self.example(i)) for i in range(len(self.rows))]
 
     @cached_property
+    def ids(self) -> list[str]:
+        """The id of every row, read once: a row is parsed anew whenever it is asked for."""
+        return [str(row["id"]) for row in self.rows]
+
+    @cached_property
     def keys(self) -> list[bytes]:
         """Sixteen bytes that name each row's input content."""
         return [
@@ -126,12 +131,12 @@ class Loader:
 
     def example(self, index: int, address: Address | None = None) -> Example:
         """One encoded row. ``address`` None, or a task that draws nothing: no augmentation, and it is kept."""
-        row = self.rows[index]
         if self.random and address is not None:
+            row = self.rows[index]
             return self._encode(row, address.rng("row", row["id"]))
         if index in self._memo:
             return self._memo[index]
-        example = self._encode(row, None)
+        example = self._encode(self.rows[index], None)
         size = _bytes_of(example)
         if self._memo_bytes + size <= MEMO_BYTES:
             self._memo[index] = example

@@ -8,12 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
+from inspect import unwrap
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-_FUNCTIONAL = ("dropout", "attention_dropout", "activation_dropout", "attn_dropout", "hidden_dropout", "layerdrop")
+_FUNCTIONAL = (
+    "dropout",
+    "dropout_p",
+    "dropout_prob",
+    "dropout_rate",
+    "attention_dropout",
+    "activation_dropout",
+    "relu_dropout",
+    "attn_dropout",
+    "hidden_dropout",
+    "resid_dropout",
+    "embd_dropout",
+    "attn_pdrop",
+    "layerdrop",
+    "layer_dropout",
+    "drop_prob",
+)
+_UNADDRESSED = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 
 @dataclass
@@ -75,6 +95,8 @@ class RowDropout(nn.Module):
             return x
         if self.rows.keys is None:
             raise RuntimeError("dropout is on, but no rows are in flight: wrap the step in RowKeys.over")
+        if self.rate >= 1.0:
+            return x * 0.0
         return x * self._mask(x)
 
     def _mask(self, x: Tensor) -> Tensor:
@@ -112,20 +134,44 @@ def address_dropout(model: nn.Module, rate: float | None = None) -> tuple[RowKey
     """
     rows, index = RowKeys(), 0
     off: set[str] = set()
+    quiet: dict[int, Any] = {}
     for module in list(model.modules()):
         for child_name, child in list(module.named_children()):
             if isinstance(child, nn.Dropout):
                 setattr(module, child_name, RowDropout(child.p if rate is None else rate, index, rows))
                 index += 1
+            elif isinstance(child, _UNADDRESSED) and child.p > 0:
+                off.add(f"{type(module).__name__}.{child_name} ({type(child).__name__}, {child.p:g})")
+                child.p = 0.0
         for attribute in _FUNCTIONAL:
             value = getattr(module, attribute, None)
             if isinstance(value, float) and value > 0 and not isinstance(module, RowDropout):
                 setattr(module, attribute, 0.0)
                 off.add(f"{type(module).__name__}.{attribute} ({value:g})")
+        off |= _silence_settings(module, quiet)
     attention = [c for c in (getattr(getattr(model, "config", None), a, 0.0) for a in _ATTENTION_SETTINGS) if c]
     if attention and index:
         off.add(f"attention dropout ({attention[0]:g})")
     return rows, sorted(off)
+
+
+def _silence_settings(module: nn.Module, quiet: dict[int, Any]) -> set[str]:
+    """Switch off dropout whose rate a module's forward reads from its configuration (Falcon); what was switched off.
+
+    The module gets a copy of the configuration, one for all that shared it: the model's own is saved with the weights.
+    """
+    config = getattr(module, "config", None)
+    code = getattr(unwrap(type(module).forward), "__code__", None)
+    if config is None or code is None or "config" not in code.co_names or hasattr(module, "save_pretrained"):
+        return set()
+    read = [n for n in code.co_names if "drop" in n and isinstance(getattr(config, n, None), float)]
+    found = {n: getattr(config, n) for n in read if getattr(config, n) > 0}
+    if not found:
+        return set()
+    module.config = quiet.setdefault(id(config), copy(config))
+    for name in found:
+        setattr(module.config, name, 0.0)
+    return {f"{type(module).__name__} config.{name} ({value:g})" for name, value in found.items()}
 
 
 _ATTENTION_SETTINGS = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")

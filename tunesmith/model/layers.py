@@ -6,7 +6,7 @@ loop.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -49,7 +49,8 @@ class LayerGroups:
         """Read the groups off a model.
 
         The trunk is the transformers base model where there is one. The blocks are its outermost module lists, in
-        the order in which they are registered, which is the order of execution in every transformers family.
+        the order in which they are registered, which is the order of execution where a list holds whole blocks. Where
+        lists stand side by side that hold parts of blocks (XLM), there are none: ``train: {top: n}`` then says so.
 
         Args:
             model: The whole model.
@@ -145,11 +146,27 @@ def _trunk_of(model: nn.Module) -> nn.Module:
 
 def _blocks_of(trunk: nn.Module) -> Iterator[nn.Module]:
     """Elements of the outermost module lists that hold parameters."""
+    lists = [child for child in trunk.children() if isinstance(child, nn.ModuleList)]
+    if _side_by_side(lists):
+        return
     for child in trunk.children():
         if isinstance(child, nn.ModuleList):
             yield from (block for block in child if any(True for _ in block.parameters()))
         else:
             yield from _blocks_of(child)
+
+
+def _side_by_side(lists: Sequence[nn.ModuleList]) -> bool:
+    """Whether lists of one parent hold parts of blocks, not blocks (XLM: attentions beside norms beside networks).
+
+    Read one after the other they would make every norm a block, and ``top: 1`` would train one norm.
+    """
+    lengths = [len(members) for members in lists]
+    return any(
+        lengths.count(len(members)) > 1 and all(next(m.children(), None) is None for m in members)
+        for members in lists
+        if len(members)
+    )
 
 
 def blocks_named(model: nn.Module, paths: Sequence[str]) -> list[nn.Module]:
@@ -179,19 +196,64 @@ def _group(
     in_trunk = {id(p) for p in trunk.parameters()} if trunk is not model else set()
     groups: dict[str, list[str]] = {EMBEDDINGS: []}
     groups |= {f"block {i}": [] for i in range(len(blocks))} | {NECK: [], ADAPTER: [], HEAD: []}
-    passed_blocks = False
-    last_block = len(blocks) - 1
+    owners = dict(model.named_modules())
+    feeding = _feeders(model, blocks)
+    passed = -1
     for name, parameter in model.named_parameters():
         index = of_block.get(id(parameter))
         if name in adapter:
             groups[ADAPTER].append(name)
         elif index is not None and name not in fresh:
             groups[f"block {index}"].append(name)
-            passed_blocks = passed_blocks or index == last_block
+            passed = index
         elif name in fresh or (trunk is not model and id(parameter) not in in_trunk):
             groups[HEAD].append(name)
         else:
-            groups[NECK if passed_blocks else EMBEDDINGS].append(name)
+            groups[_outside_blocks(name, owners, feeding, passed, len(blocks))].append(name)
     if trunk is model and not groups[HEAD]:
         groups[HEAD], groups[NECK] = groups[NECK], []
     return {name: tuple(members) for name, members in groups.items() if members or name == HEAD}
+
+
+def _outside_blocks(
+    name: str, owners: Mapping[str, nn.Module], feeding: frozenset[nn.Module], passed: int, blocks: int
+) -> str:
+    """The group of a trunk's parameter that stands in no block.
+
+    The order of registration tells most of them, but not all: OPT registers its last norm before its blocks, BART the
+    norm of its embeddings after them, MPNet and DeBERTa the relative positions that every block reads.
+
+    Args:
+        name: The parameter's name.
+        owners: Modules by name.
+        feeding: Modules that are known to feed the blocks.
+        passed: Index of the block that was registered last before it, -1 for none.
+        blocks: How many there are.
+    """
+    if not blocks:
+        return EMBEDDINGS
+    path = name.split(".")[:-1]
+    owner = owners[".".join(path)]
+    if owner in feeding or isinstance(owner, nn.Embedding) or any("embed" in part.lower() for part in path[-2:]):
+        return EMBEDDINGS
+    last = path[-1].lower() if path else ""
+    if passed == blocks - 1 or "final" in last:
+        # A norm at the end of a first stack of two belongs to the block below it.
+        return NECK if passed in (-1, blocks - 1) else f"block {passed}"
+    return EMBEDDINGS if passed < 0 else f"block {passed}"
+
+
+def _feeders(model: nn.Module, blocks: Sequence[nn.Module]) -> frozenset[nn.Module]:
+    """Modules beside a list of blocks that are registered after it with an embedding.
+
+    DeBERTa's relative positions, their norm, and its convolution.
+    """
+    known = {id(block) for block in blocks}
+    found: set[nn.Module] = set()
+    for parent in model.modules():
+        children = list(parent.children())
+        lists = [i for i, c in enumerate(children) if isinstance(c, nn.ModuleList) and any(id(m) in known for m in c)]
+        after = children[lists[-1] + 1 :] if lists else []
+        if any(isinstance(child, nn.Embedding) for child in after):
+            found |= {m for child in after for m in child.modules()}
+    return frozenset(found)

@@ -132,7 +132,74 @@ def longest_input(config: Any, tokenizer: Any) -> int | None:
     return min(limits) if limits else None
 
 
-_OFFSET = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer", "roberta-prelayernorm")
+_OFFSET = (
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "camembert",
+    "mpnet",
+    "longformer",
+    "xmod",
+    "ibert",
+    "luke",
+    "data2vec-text",
+)
+
+
+def absent_parameters(source: Weights, model: Any) -> frozenset[str]:
+    """Names of parameters outside the repeated layers that the weights do not hold, from the files' headers alone.
+
+    What ``load_model`` would call fresh, without loading: a new head, or a pooler that was never pretrained. Repeated
+    layers are left out, since transformers renames and joins their weights for some families.
+    """
+    from safetensors import safe_open
+
+    held: dict[str, tuple[int, ...]] = {}
+    for file in source.files:
+        with safe_open(file, framework="pt") as tensors:
+            held |= {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+    prefix = f"{model.base_model_prefix}."
+
+    def known(name: str, shape: tuple[int, ...]) -> bool:
+        old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+        spelled = [s for n in (name, old) for s in (n, n.removeprefix(prefix), prefix + n)]
+        return any(held.get(s) == shape for s in spelled)
+
+    return frozenset(
+        name
+        for name, parameter in model.named_parameters()
+        if not any(part.isdecimal() for part in name.split(".")) and not known(name, tuple(parameter.shape))
+    )
+
+
+def stored_labels(config: Any) -> list[str]:
+    """The label table that a configuration carries, in the order of the head's outputs."""
+    stored = getattr(config, "id2label", None) or {}
+    return [str(stored[i]) for i in sorted(stored)]
+
+
+def renew_output(model: Any, head: set[str], labels: int) -> frozenset[str]:
+    """Draw the head's output layer anew.
+
+    Args:
+        model: A transformers classifier.
+        head: Names of the head's parameters.
+        labels: Number of outputs, by which the layer is known.
+
+    Returns:
+        The names of its parameters.
+    """
+    from torch import nn
+
+    names: set[str] = set()
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and module.out_features == labels and f"{name}.weight" in head:
+            nn.init.normal_(module.weight, std=getattr(model.config, "initializer_range", 0.02))
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+            names |= {f"{name}.{key}" for key, _ in module.named_parameters()}
+    return frozenset(names)
 
 
 def _first_line(fault: Exception) -> str:

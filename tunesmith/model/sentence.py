@@ -16,18 +16,28 @@ from torch import Tensor, nn
 
 POOLING_FILE = Path("1_Pooling", "config.json")
 HEAD_FOLDER = "2_Dense"
-_MODES = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max"}
+_MODES = {
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_lasttoken": "lasttoken",
+}
 
 
 def pooling_of(folder: Path) -> str | None:
-    """How a sentence encoder's folder says its tokens are pooled: ``mean``, ``cls``, ``max``; None if it does not."""
+    """How a sentence encoder's folder says its tokens are pooled; None if it is none.
+
+    Returns:
+        ``mean``, ``cls``, ``max``, ``lasttoken``, or another name of that library's, which ``SentenceEncoder`` lacks.
+    """
     file = folder / POOLING_FILE
     if not file.is_file():
         return None
     settings = json.loads(file.read_text(encoding="utf-8"))
     if "pooling_mode" in settings:
         return str(settings["pooling_mode"])
-    return next((mode for key, mode in _MODES.items() if settings.get(key)), None)
+    chosen = [key for key, on in settings.items() if key.startswith("pooling_mode_") and on is True]
+    return " + ".join(_MODES.get(key, key.removeprefix("pooling_mode_")) for key in chosen) or None
 
 
 class SentenceEncoder(nn.Module):
@@ -35,7 +45,8 @@ class SentenceEncoder(nn.Module):
 
     Args:
         transformer: A transformers encoder; its own pooler, if any, is removed, since nothing reads it.
-        pooling: ``mean``, ``cls`` or ``max`` over the tokens.
+        pooling: ``mean``, ``cls``, ``max`` or ``lasttoken`` over the tokens; ``cls`` takes the first token that is not
+            padding, ``lasttoken`` the last.
     """
 
     def __init__(self, transformer: nn.Module, pooling: str) -> None:
@@ -47,8 +58,10 @@ class SentenceEncoder(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """[texts, tokens] ids and mask to [texts, width]."""
         states = self.transformer(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        if self.pooling == "cls":
-            return states[:, 0]  # type: ignore[no-any-return]
+        if self.pooling in ("cls", "lasttoken"):
+            here = torch.arange(states.shape[1], device=states.device) * attention_mask
+            at = attention_mask.argmax(1) if self.pooling == "cls" else here.argmax(1)
+            return states[torch.arange(len(states), device=states.device), at]  # type: ignore[no-any-return]
         mask = attention_mask[..., None].to(states.dtype)
         if self.pooling == "max":
             return states.masked_fill(mask == 0, -torch.inf).amax(1)  # type: ignore[no-any-return]

@@ -33,11 +33,13 @@ class LeafLayout:
         tail: Shape without the batch axis, and without the ragged axis if there is one.
         dtype: Stored type.
         ragged: Whether rows differ in length along the first axis.
+        left: Whether padding comes before a row.
     """
 
     tail: tuple[int, ...]
     dtype: torch.dtype
     ragged: bool
+    left: bool = False
 
     @property
     def per_position(self) -> int:
@@ -108,7 +110,7 @@ class ActivationStore:
         self._open = None
 
     def read(self, keys: Sequence[bytes], padded: int) -> list[Tensor]:
-        """The stored tensors of these rows, stacked; ragged ones [rows, padded, ...], zero after each row's end.
+        """The stored tensors of these rows, stacked; ragged ones [rows, padded, ...], zero where a row is padded.
 
         Raises:
             KeyError: A row was never recorded.
@@ -122,7 +124,8 @@ class ActivationStore:
             for i, place in enumerate(places):
                 data = self._maps[place.segment][number]
                 if layout.ragged:
-                    block[i, : place.length] = data[place.start : place.start + place.length]
+                    start = padded - place.length if layout.left else 0
+                    block[i, start : start + place.length] = data[place.start : place.start + place.length]
                 else:
                     block[i] = data[place.row]
             out.append(block)
@@ -165,8 +168,14 @@ class _Segment:
         self, keys: Sequence[bytes], lengths: Sequence[int], leaves: Sequence[Tensor], layouts: Sequence[LeafLayout]
     ) -> None:
         for file, leaf, layout in zip(self.files, leaves, layouts, strict=True):
+            longest = max(lengths)
+            shape = (len(lengths), *((longest,) if layout.ragged else ()), *layout.tail)
+            if tuple(leaf.shape) != shape:
+                raise ValueError(f"activations of shape {tuple(leaf.shape)} where {shape} was promised")
             data = leaf.detach().to(device="cpu", dtype=layout.dtype)
-            rows = [data[i, :n] for i, n in enumerate(lengths)] if layout.ragged else [data]
+            starts = [longest - n if layout.left else 0 for n in lengths]
+            rows = [data[i, a : a + n] for i, (a, n) in enumerate(zip(starts, lengths, strict=True))]
+            rows = rows if layout.ragged else [data]
             for row in rows:
                 self.bytes += file.write(row.contiguous().view(-1).view(torch.uint8).numpy().data)
         self.keys.extend(keys)

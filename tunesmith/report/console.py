@@ -15,30 +15,39 @@ if TYPE_CHECKING:
     from tunesmith.run import RunSummary
     from tunesmith.types import Finding
 
-MB = 10**6
+MB, WIDTH = 10**6, 80
 
 
 def _text(*tables: Table | str) -> str:
-    """Rich tables as plain text, as wide as the terminal where there is one."""
+    """Rich tables as plain text, as wide as the terminal where there is one, and at least 80 columns."""
     from rich.console import Console
 
     out = StringIO()
-    console = Console(file=out, width=max(80, Console().width), highlight=False, no_color=True)
-    for table in tables:
-        console.print(table, markup=False) if isinstance(table, str) else console.print(table)
-    return out.getvalue().rstrip("\n")
+    console = Console(file=out, width=max(WIDTH, Console().width), highlight=False, no_color=True)
+    for number, table in enumerate(tables):
+        if isinstance(table, str):
+            # Whoever copies a line wants it whole, so that only tables are folded.
+            console.print(table, markup=False, soft_wrap=True)
+        else:
+            if number:
+                console.print()
+            console.print(table)
+    return "\n".join(line.rstrip() for line in out.getvalue().strip("\n").splitlines())
 
 
 def _table(
-    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[int] = (), title: str = ""
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[int] = (), fold: Sequence[int] = ()
 ) -> Table:
+    """A table in which only the columns of ``fold`` go on in the next line."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)
     for i, name in enumerate(columns):
-        table.add_column(name, justify="right" if i in right else "left", overflow="fold")
+        table.add_column(
+            name, justify="right" if i in right else "left", overflow="fold", no_wrap=bool(fold) and i not in fold
+        )
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
     return table
@@ -84,33 +93,36 @@ def findings_text(findings: Sequence[Finding]) -> str:
 
 
 def plan_text(plan: Mapping[str, Any]) -> str:
-    """Stages, decisions and memory."""
+    """Stages, decisions with their reasons, and memory."""
     stages = [
         [
             i + 1,
             s["name"],
             f"{s['epochs']:g}",
-            s["steps"],
+            f"{s['steps']:,}",
             s["lr"],
             f"{s['trainable']:,}",
-            "on" if s["cache"]["use"] else "off",
-            s["cache"]["reason"],
+            _cache(s["cache"]),
         ]
         for i, s in enumerate(plan["stages"])
     ]
-    names = ["stage", "learns", "epochs", "steps", "lr", "parameters", "cache", "why"]
+    names = ["stage", "learns", "epochs", "steps", "lr", "parameters", "cache"]
     parts: list[Table | str] = [_table(names, stages, right=(0, 2, 3, 4, 5))]
-    rows = [[d["what"], d["value"], d["reason"]] for d in plan["decisions"] if not d["what"].startswith("cache in")]
-    parts.append(_table(["decision", "value", "reason"], rows))
+    rows = [[f"{d['what']}: {d['value']}", d["reason"]] for d in plan["decisions"]]
+    parts.append(_table(["decision", "why"], rows, fold=(1,)))
     memory = plan["memory"]
     if memory:
-        sizes = [[name, f"{size / MB:,.1f}"] for name, size in memory["parts"].items()]
-        sizes.append(["allocated", f"{memory['allocated_bytes'] / MB:,.1f}"])
-        sizes.append(["resident", f"{memory['resident_bytes'] / MB:,.1f}"])
+        sizes = {**memory["parts"], "allocated": memory["allocated_bytes"], "resident": memory["resident_bytes"]}
+        figures = [f"{size / MB:,.1f}" for size in sizes.values()]
+        parts.append(_table(list(sizes), [figures], right=range(len(sizes))))
         how = "traced on the model's shape" if memory["traced"] else "estimated: the model's shape does not run alone"
-        parts.append(_table([f"memory of stage {memory['stage'] + 1}", "MB"], sizes, right=(1,)))
-        parts.append(f"activations {how}")
+        parts.append(f"MB in stage {memory['stage'] + 1}, which needs the most; activations {how}")
     return _text(*parts)
+
+
+def _cache(cache: Mapping[str, Any]) -> str:
+    size = cache.get("bytes")
+    return "off" if not cache["use"] else "on" if size is None else f"on, {size / MB:,.1f} MB"
 
 
 def predictions_text(found: Sequence[Mapping[str, Any]]) -> str:
@@ -123,11 +135,11 @@ def predictions_text(found: Sequence[Mapping[str, Any]]) -> str:
             sure = prediction.get("probabilities", {}).get(prediction["label"])
             prediction = prediction["label"] + (f" ({sure:.3f})" if sure is not None else "")
         rows.append([item["id"], " | ".join(shown)[:300], prediction])
-    return _text(_table(["id", "input", "prediction"], rows))
+    return _text(_table(["id", "input", "prediction"], rows, fold=(1,)))
 
 
 def runs_text(found: Sequence[RunSummary], folder: Path) -> str:
-    """All runs of a folder."""
+    """All runs of a folder: the verdict of those that are finished, how far the others came and why."""
     if not found:
         return f"no runs in {folder}"
 
@@ -135,13 +147,22 @@ def runs_text(found: Sequence[RunSummary], folder: Path) -> str:
         return "" if value is None else f"{value:.4f}"
 
     rows = [
-        [r.name, r.status, r.metric or "", number(r.base), number(r.tuned), r.verdict or "", r.started or ""]
+        [r.name, r.verdict or r.status, r.metric or "", number(r.base), number(r.tuned), _minute(r.started)]
         for r in found
     ]
-    return _text(_table(["run", "status", "metric", "base", "tuned", "verdict", "started"], rows, right=(3, 4)))
+    messages = [f"{r.name}: {r.message}" for r in found if r.message and r.status != "finished"]
+    return _text(_table(["run", "outcome", "metric", "base", "tuned", "started"], rows, right=(3, 4)), *messages)
+
+
+def _minute(moment: str | None) -> str:
+    return (moment or "").replace("T", " ")[:16]
 
 
 def doctor_text(checks: Sequence[Check]) -> str:
     """What works here and what does not, with the fix."""
-    rows = [["yes" if c.works else "no", c.name, c.detail, c.fix] for c in checks]
-    return _text(_table(["works", "what", "detail", "fix"], rows))
+    rows = []
+    for check in checks:
+        rows.append(["yes" if check.works else "no", check.name, check.detail])
+        if check.fix:
+            rows.append(["", "", f"fix: {check.fix}"])
+    return _text(_table(["works", "what", "detail"], rows, fold=(2,)))

@@ -6,37 +6,48 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from tunesmith import metrics
 from tunesmith.classification import Classes, label_of, ordered_labels
 from tunesmith.errors import UserError
-from tunesmith.model.pretrained import load_config, load_model, load_tokenizer, longest_input
-from tunesmith.model.sentence import SentenceClassifier, SentenceEncoder, pooling_of
+from tunesmith.model.pretrained import (
+    absent_parameters,
+    load_config,
+    load_model,
+    load_tokenizer,
+    longest_input,
+    renew_output,
+    stored_labels,
+)
+from tunesmith.model.sentence import POOLING_FILE, SentenceClassifier, SentenceEncoder, pooling_of
 from tunesmith.task import Task, TaskOptions
 from tunesmith.types import Batch, Counts, Example, Facts, Finding, Row, Scores, Sums
 
 SURVEYED_ROWS = 20_000
 TEMPERATURE = 20.0
+POOLINGS = ("mean", "cls", "max", "lasttoken")
 
 
 class TextOptions(TaskOptions):
     """Settings of text classification."""
 
-    max_length: int | Literal["auto"] = Field(
+    max_length: Annotated[int, Field(gt=0)] | Literal["auto"] = Field(
         "auto",
         description="Most tokens of a text; auto takes the 99.5th percentile, bounded by the model. Cuts are counted.",
     )
-    pooling: Literal["auto", "model", "mean", "cls", "max"] = Field(
+    pooling: Literal["auto", "model", "mean", "cls", "max", "lasttoken"] = Field(
         "auto",
-        description="How tokens become one vector: model takes the architecture's own classification head; mean, cls "
-        "and max pool as a sentence encoder does; auto takes what a sentence encoder's folder says, else model.",
+        description="How tokens become one vector: model takes the architecture's own classification head; mean, cls, "
+        "max and lasttoken pool as a sentence encoder does; auto takes what a sentence encoder's folder says, else "
+        "model.",
     )
     labels: list[str] | None = Field(
         None, min_length=2, description="The labels in their order; left out, those of the data."
@@ -91,12 +102,21 @@ class TextClassification(Task):
         if self.options.pooling != "auto":
             return self.options.pooling
         # An adapter is saved for peft, which loads it onto the architecture's own classifier.
-        return "model" if self.adapted else pooling_of(Path(self.source.folder)) or "model"
+        if self.adapted:
+            return "model"
+        said = pooling_of(Path(self.source.folder))
+        if said is not None and said not in POOLINGS:
+            raise UserError(
+                f"model: {self.source.name!r} pools its tokens by {said}, which is not known here",
+                str(Path(self.source.folder) / POOLING_FILE),
+                f"write options: {{pooling: mean}}, or another of {', '.join(POOLINGS)}, model",
+            )
+        return said or "model"
 
     def survey(self, rows: Sequence[Row]) -> Facts:
         """Labels with their counts, and lengths in tokens."""
         counts = Counter(label_of(row) for row in rows)
-        labels = self.options.labels or ordered_labels(rows)
+        labels = self.options.labels or self._order_of(ordered_labels(rows))
         unknown = sorted(set(counts) - set(labels))
         if unknown:
             raise UserError(
@@ -106,18 +126,7 @@ class TextClassification(Task):
             )
         step = max(1, len(rows) // SURVEYED_ROWS)
         lengths = np.array([n for n in self._token_counts(rows[i]["text"] for i in range(0, len(rows), step))])
-        longest = longest_input(load_config(self.source), self.tokenizer)
-        wanted = int(-(-np.percentile(lengths, 99.5) // 8) * 8)
-        if self.options.max_length == "auto":
-            limit = min(wanted, longest) if longest else wanted
-        else:
-            limit = self.options.max_length
-            if longest and limit > longest:
-                raise UserError(
-                    f"options.max_length: {limit} tokens are more than the {longest} that the model takes",
-                    "recipe: options.max_length",
-                    f"write at most {longest}, or auto",
-                )
+        limit = self._limit(int(-(-np.percentile(lengths, 99.5) // 8) * 8))
         total = sum(counts.values())
         balanced = [total / (len(labels) * max(1, counts[label])) for label in labels]
         weights = balanced if self.options.class_weights == "balanced" else [1.0] * len(labels)
@@ -138,6 +147,27 @@ class TextClassification(Task):
             "truncated_share": cut,
         }
         return Facts(values, lines)
+
+    def _limit(self, wanted: int) -> int:
+        """Most tokens of a text: the recipe's number where the model takes it, else ``wanted`` as far as it does."""
+        longest = longest_input(load_config(self.source), self.tokenizer)
+        limit = self.options.max_length
+        if limit == "auto":
+            return min(wanted, longest) if longest else wanted
+        special = self.tokenizer.num_special_tokens_to_add()
+        if longest and limit > longest:
+            what, least = f"are more than the {longest} that the model takes", f"at most {longest}"
+        elif limit <= special:
+            what, least = f"leave no room for the text: the model adds {special} of its own", f"at least {special + 1}"
+        else:
+            return limit
+        fix = f"write {least}, or auto"
+        raise UserError(f"options.max_length: {limit} tokens {what}", "recipe: options.max_length", fix)
+
+    def _order_of(self, labels: list[str]) -> list[str]:
+        """The base model's own order where it is a classifier of exactly these labels, so that its head still fits."""
+        stored = stored_labels(load_config(self.source))
+        return stored if sorted(stored) == sorted(labels) else labels
 
     def _token_counts(self, texts: Iterable[str]) -> Iterator[int]:
         batch: list[str] = []
@@ -189,6 +219,9 @@ class TextClassification(Task):
         config.problem_type = "single_label_classification"
         if getattr(config, "pad_token_id", None) is None:
             config.pad_token_id = self.tokenizer.pad_token_id
+        if getattr(config, "use_cache", False):
+            # Keys and values of earlier tokens serve generation; here they would only fill memory.
+            config.use_cache = False
         return config
 
     def load(self) -> nn.Module:
@@ -197,12 +230,11 @@ class TextClassification(Task):
 
         config = self._config()
         if self.pooling == "model":
-            known = load_config(self.source)
             model, fresh = load_model(AutoModelForSequenceClassification, self.source, config)
-            same = dict(getattr(known, "id2label", {})) == dict(config.id2label)
             head = {n for n, _ in model.named_parameters() if not n.startswith(model.base_model_prefix + ".")}
-            self.fresh = fresh
-            self.knows_labels = same and not (fresh & head)
+            self.knows_labels = self._same_labels() and not (fresh & head)
+            # A head for as many other labels fits in shape alone: what it knows is about something else.
+            self.fresh = fresh if self._same_labels() else fresh | renew_output(model, head, len(self.labels))
             return model  # type: ignore[no-any-return]
         transformer, fresh = load_model(AutoModel, self.source, config)
         model = self._sentence_model(transformer, config)
@@ -217,8 +249,7 @@ class TextClassification(Task):
         return SentenceClassifier(SentenceEncoder(transformer, self.pooling), len(self.labels), dropout)
 
     def _same_labels(self) -> bool:
-        stored = getattr(load_config(self.source), "id2label", {})
-        return [stored[i] for i in sorted(stored)] == self.labels
+        return stored_labels(load_config(self.source)) == self.labels
 
     def skeleton(self) -> nn.Module:
         """The model's shape on the meta device, from its configuration alone."""
@@ -226,17 +257,35 @@ class TextClassification(Task):
 
         config = self._config()
         with torch.device("meta"):
-            if self.pooling == "model":
-                return AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-any-return]
-            return self._sentence_model(AutoModel.from_config(config), config)
+            if self.pooling != "model":
+                return self._sentence_model(AutoModel.from_config(config), config)
+            model = AutoModelForSequenceClassification.from_config(config)
+        self.fresh = absent_parameters(self.source, model)
+        return model  # type: ignore[no-any-return]
 
     def encode(self, row: Row, rng: np.random.Generator | None = None) -> Example:
         """Token ids, cut at ``max_length``, and the label's number."""
         ids = self.tokenizer(str(row["text"]), truncation=True, max_length=self.facts.values["max_length"])["input_ids"]
+        # An empty text is no token at all where the tokenizer adds none of its own (GPT-2).
+        ids = ids or [self._anything]
         example: dict[str, Any] = {"input_ids": torch.tensor(ids, dtype=torch.int64)}
         if row.get("label") is not None:
             example["label"] = torch.tensor(self._index[label_of(row)])
         return example
+
+    @cached_property
+    def _anything(self) -> int:
+        known = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id, self.tokenizer.pad_token_id)
+        return next(int(token) for token in known if token is not None)
+
+    @cached_property
+    def _pads_left(self) -> bool:
+        """Only where the head reads the last place (XLNet).
+
+        Elsewhere padding stands on the right, whatever the tokenizer prefers for generation: heads of decoders find the
+        last token, and learned positions count from the left.
+        """
+        return getattr(load_config(self.source), "summary_type", None) == "last" and self.pooling == "model"
 
     def length(self, example: Example) -> int:
         """Tokens."""
@@ -244,16 +293,14 @@ class TextClassification(Task):
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Padded ids and mask [texts, tokens], labels [texts]."""
-        side = self.tokenizer.padding_side
-        longest = max(len(e["input_ids"]) for e in examples)
-        ids = torch.full((len(examples), longest), self.tokenizer.pad_token_id, dtype=torch.int64)
-        mask = torch.zeros_like(ids)
-        for i, example in enumerate(examples):
-            n = len(example["input_ids"])
-            place = slice(longest - n, longest) if side == "left" else slice(0, n)
-            ids[i, place] = example["input_ids"]
-            mask[i, place] = 1
-        batch: Batch = {"input_ids": ids, "attention_mask": mask}
+        texts = [example["input_ids"] for example in examples]
+        lengths = torch.tensor([text.shape[0] for text in texts])
+        side = "left" if self._pads_left else "right"
+        # One call for all rows: with a cached backbone this is a good part of a step.
+        ids = pad_sequence(texts, batch_first=True, padding_value=self.tokenizer.pad_token_id, padding_side=side)
+        place = torch.arange(ids.shape[1])
+        place = place.flip(0) if self._pads_left else place
+        batch: Batch = {"input_ids": ids, "attention_mask": (place < lengths[:, None]).to(torch.int64)}
         if all("label" in e for e in examples):
             batch["label"] = torch.stack([e["label"] for e in examples])
         return batch
@@ -340,6 +387,7 @@ class TextClassification(Task):
 
     def save_processor(self, folder: Path) -> None:
         """The tokenizer."""
+        self.tokenizer.padding_side = "left" if self._pads_left else "right"
         self.tokenizer.save_pretrained(folder)
 
     def load_snippet(self, folder: str) -> str:

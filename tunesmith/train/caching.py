@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from tunesmith.data.loader import Loader, sorted_batches
 from tunesmith.machine import cache_folder, free_bytes
-from tunesmith.model.cache import ActivationCache, Boundary, find_boundary, leaf_layouts, predicted_bytes
+from tunesmith.model.cache import ActivationCache, Boundary, find_boundary, leaf_layouts, observed, predicted_bytes
 from tunesmith.model.layers import LayerGroups
 from tunesmith.model.store import ActivationStore, LeafLayout, describe_store
 from tunesmith.recipe import CacheSection
@@ -148,16 +148,69 @@ def decide(request: CacheRequest) -> tuple[CacheSite | None, CacheDecision]:
     refusal = _refusal(request)
     if refusal:
         return None, CacheDecision(False, refusal)
-    rows = _probe_rows(request.sets["train"])
-    boundary = find_boundary(request.layers, lambda: _probe_loss(request, rows))
-    if boundary is None:
-        return None, CacheDecision(False, "nothing is frozen below the lowest learning layer")
-    if any(isinstance(leaf, Tensor) and leaf.shape[:1] != (len(rows),) for leaf in boundary.leaves):
-        return None, CacheDecision(False, f"{boundary.name} puts out a tensor without a batch axis")
     loader = request.sets["train"]
-    layouts = leaf_layouts(boundary, max(loader.lengths[i] for i in rows), DTYPES[request.settings.dtype])
+    rows = _probe_rows(loader)
+    boundary = find_boundary(request.layers, lambda: _probe_loss(request, rows))
+    if isinstance(boundary, str):
+        return None, CacheDecision(False, boundary)
+    leaves = [leaf for leaf, used in zip(boundary.leaves, boundary.used, strict=True) if used]
+    if any(isinstance(leaf, Tensor) and leaf.shape[:1] != (len(rows),) for leaf in leaves):
+        return None, CacheDecision(False, f"{boundary.name} puts out a tensor without a batch axis")
+    longest = max(loader.lengths[i] for i in rows)
+    layouts = by_row(request, boundary, leaf_layouts(boundary, longest, DTYPES[request.settings.dtype]))
+    if isinstance(layouts, str):
+        return None, CacheDecision(False, f"{boundary.name}: {layouts}")
     decision = _affordable(request, boundary, layouts)
     return (CacheSite(boundary, tuple(layouts)) if decision.use else None), decision
+
+
+def by_row(request: CacheRequest, boundary: Boundary, layouts: list[LeafLayout]) -> list[LeafLayout] | str:
+    """The layouts with the side on which rows are padded, or why a row's activations can't be kept by themselves.
+
+    They can where a row puts out the same alone and padded in a batch. Models that mix positions without regard to the
+    mask (FNet, ConvBERT) do not, nor do those that pool positions (Funnel) or pad to a window (Longformer).
+    """
+    loader = request.sets["train"]
+    order = np.argsort(np.asarray(loader.lengths), kind="stable")
+    short, longer, longest = (int(order[i]) for i in (0, (len(order) + 1) // 2 if len(order) > 1 else 0, -1))
+    odd = next((int(i) for i in order[::-1] if loader.lengths[i] % 2), longest)
+    alone = _seam_leaves(request, boundary, [short])
+    pair = _seam_leaves(request, boundary, [short, longer])
+    seen = [([short], alone), ([short, longer], pair)]
+    seen += [([row], _seam_leaves(request, boundary, [row])) for row in {longest, odd}]
+    for rows, leaves in seen:
+        padded = max(loader.lengths[i] for i in rows)
+        for leaf, layout in zip(leaves, layouts, strict=True):
+            if tuple(leaf.shape) != (len(rows), *((padded,) if layout.ragged else ()), *layout.tail):
+                return f"the shape of its output does not follow the rows ({tuple(leaf.shape)} for length {padded})"
+    if alone and alone[0].is_meta:
+        return layouts
+    tolerance = BY_ROW_TOLERANCE[request.precision]
+    n = loader.lengths[short]
+    for left in (False, True):
+        parts = [
+            (a[0], (p[0, -n:] if left else p[0, :n]) if layout.ragged else p[0])
+            for a, p, layout in zip(alone, pair, layouts, strict=True)
+        ]
+        if all(_alike(a, b, tolerance) for a, b in parts):
+            return [replace(layout, left=left) for layout in layouts]
+    return "a row's activations depend on how far it is padded, so replaying would change the numbers"
+
+
+BY_ROW_TOLERANCE = {"fp32": 1e-4, "bf16": 3e-2, "fp16": 1e-2}
+"""Largest difference between a row alone and the same row in a batch, relative to its largest activation."""
+
+
+def _alike(a: Tensor, b: Tensor, tolerance: float) -> bool:
+    if not a.is_floating_point():
+        return bool(torch.equal(a, b))
+    a, b = a.float(), b.float()
+    return bool((a - b).abs().max() <= tolerance * a.abs().max())
+
+
+def _seam_leaves(request: CacheRequest, boundary: Boundary, rows: list[int]) -> list[Tensor]:
+    found = observed(boundary, lambda: _probe_loss(request, np.asarray(rows)))
+    return [x for x, used in zip(found, boundary.used, strict=True) if used and isinstance(x, Tensor)]
 
 
 def open_cache(request: CacheRequest) -> tuple[StageCache | None, CacheDecision]:
@@ -205,16 +258,15 @@ def _affordable(request: CacheRequest, boundary: Boundary, layouts: list[LeafLay
 
 
 def _key(request: CacheRequest, site: CacheSite) -> str:
-    prefix = {f"{i}.{n}": t for i, m in enumerate(site.boundary.prefix()) for n, t in m.state_dict().items()}
     about = {
         "boundary": site.boundary.name,
         "used": site.boundary.used,
-        "layouts": [(leaf.tail, str(leaf.dtype), leaf.ragged) for leaf in site.layouts],
+        "layouts": [(leaf.tail, str(leaf.dtype), leaf.ragged, leaf.left) for leaf in site.layouts],
         "encoding": request.fingerprint,
         "precision": request.precision,
         "device": request.engine.device.type,
         "torch": torch.__version__,
-        "weights": tensors_digest(prefix),
+        "weights": tensors_digest(site.boundary.tensors(request.model)),
     }
     return blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16).hexdigest()
 

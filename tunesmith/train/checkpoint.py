@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -23,7 +25,9 @@ from tunesmith.errors import UserError
 
 MANIFEST = "manifest.json"
 STATE = "state.json"
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says where there is no more room."""
 
 
 @dataclass(frozen=True)
@@ -73,24 +77,32 @@ def write_checkpoint(folder: Path, state: Mapping[str, Any], parts: Mapping[str,
         _flush(draft / MANIFEST)
         _flush(draft)
         _replace(draft, folder)
-    except OSError as fault:
+    except BaseException as fault:
         shutil.rmtree(draft, ignore_errors=True)
-        raise _disk_error(fault, folder) from fault
-    except Exception as fault:
-        # safetensors raises an exception of its own for a failed write.
-        shutil.rmtree(draft, ignore_errors=True)
-        if "space" in str(fault).lower() or "os error" in str(fault).lower():
-            raise _disk_error(OSError(errno.ENOSPC, str(fault)), folder) from fault
-        raise
+        refused = write_fault(fault)
+        if refused is None:
+            raise
+        raise _disk_error(refused, folder) from fault
     return Checkpoint(folder, dict(state))
+
+
+def write_fault(fault: BaseException) -> OSError | None:
+    """The system's refusal to write that an exception stands for; None where it is another fault.
+
+    safetensors raises an exception of its own, with the system's error number in its text.
+    """
+    if isinstance(fault, OSError):
+        return fault
+    told = _OS_ERROR.search(str(fault)) if isinstance(fault, SafetensorError) else None
+    return OSError(int(told[1]), os.strerror(int(told[1]))) if told else None
 
 
 def read_checkpoint(folder: Path) -> Checkpoint | str:
     """A checkpoint whose every file has the digest its manifest names, or what is wrong with it."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        for name, entry in manifest.items():
-            file = folder / name
+        for name in (STATE, *manifest):
+            entry, file = manifest[name], folder / name
             if not file.exists():
                 return f"{name} is missing"
             if file.stat().st_size != entry["bytes"] or _digest(file) != entry["digest"]:
@@ -98,28 +110,50 @@ def read_checkpoint(folder: Path) -> Checkpoint | str:
         return Checkpoint(folder, json.loads((folder / STATE).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return "its manifest is missing"
-    except (ValueError, KeyError, TypeError) as fault:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as fault:
         return f"its manifest can't be read ({fault})"
 
 
 def newest_checkpoint(root: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint of a run, and a line for each newer one that is not whole."""
-    problems: list[str] = []
-    for folder in sorted(root.glob("step-*"), reverse=True):
+    broken: list[str] = []
+    for folder in _by_age(root):
         found = read_checkpoint(folder)
         if isinstance(found, Checkpoint):
-            return found, problems
-        problems.append(f"checkpoint {folder.name} can't be used: {found}; the one before it is taken")
-    return None, problems
+            return found, [f"{line}; the run goes on from {folder.name}" for line in broken]
+        broken.append(f"checkpoint {folder.name} can't be used: {found}")
+    return None, [f"{line}; no other is whole, so the run starts from the beginning" for line in broken]
+
+
+def remove_newer(root: Path, kept: Checkpoint | None) -> None:
+    """Remove what is newer than the checkpoint that a run goes on from: it is broken, and its step comes again."""
+    for folder in _by_age(root):
+        if kept is not None and folder.name <= kept.folder.name:
+            return
+        shutil.rmtree(folder)
+
+
+def _by_age(root: Path) -> list[Path]:
+    return sorted(root.glob("step-*"), reverse=True)
+
+
+def sweep(root: Path) -> None:
+    """Tidy what killed processes left half done; only for the one that holds the run.
+
+    A folder that was put aside for a newer one that never came into its place is put back.
+    """
+    for aside in sorted(root.glob(".*.old.tmp")):
+        place = root / aside.name.removeprefix(".").rsplit(".", 3)[0]
+        if not place.exists():
+            aside.rename(place)
+    for draft in root.glob(".*.tmp"):
+        shutil.rmtree(draft)
 
 
 def prune_checkpoints(root: Path, keep: int) -> None:
-    """Remove all but the newest ``keep``, and what a killed process left half written."""
-    for folder in sorted(root.glob("step-*"), reverse=True)[keep:]:
+    """Remove all but the newest ``keep``."""
+    for folder in _by_age(root)[keep:]:
         shutil.rmtree(folder, ignore_errors=True)
-    for draft in root.glob(".*.tmp"):
-        if not _alive(draft.name.split(".")[-2]):
-            shutil.rmtree(draft, ignore_errors=True)
 
 
 def random_state() -> dict[str, Tensor]:
@@ -176,14 +210,10 @@ def _digest(file: Path) -> str:
     return digest.hexdigest()
 
 
-def _alive(pid: str) -> bool:
-    return pid.isdigit() and int(pid) != os.getpid() and Path(f"/proc/{pid}").exists()
-
-
 def _disk_error(fault: OSError, folder: Path) -> UserError:
     root = next((p for p in folder.parents if p.exists()), folder)
     free = shutil.disk_usage(root).free / 2**20
-    if fault.errno in _FULL:
+    if fault.errno in FULL:
         return UserError(
             f"the disk is full: checkpoint {folder.name} was not written ({free:,.0f} MiB are free)",
             str(folder.parent),

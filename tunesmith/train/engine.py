@@ -65,7 +65,10 @@ class LocalEngine:
 
     def __init__(self, device: str = "cpu", precision: str = "fp32") -> None:
         from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
 
+        # accelerate keeps device and precision for the whole process; a second run in it may want others.
+        AcceleratorState._reset_state(reset_partial_state=True)
         mixed = {"fp32": "no"}.get(precision, precision)
         self._accelerator = Accelerator(mixed_precision=mixed, cpu=device == "cpu")
         self.rank = self._accelerator.process_index

@@ -5,13 +5,15 @@ It knows no modality; everything is said with the rows, the step and the last go
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
-from tunesmith.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, Interrupted, UserError
+from tunesmith.errors import UserError
 from tunesmith.train.job import Job
 from tunesmith.train.step import StepResult, accumulate, pieces_of, to_device
 
@@ -29,14 +31,19 @@ def check_finite(job: Job, result: StepResult, rows: np.ndarray, step: int) -> N
     """
     if np.isfinite(result.loss) and (np.isfinite(result.norm) or job.engine.scales):
         return
-    ids = [job.sets["train"].rows[i]["id"] for i in rows[:ROWS_NAMED]]
     what = "loss" if not np.isfinite(result.loss) else "gradient"
     raise UserError(
         f"the {what} is not finite at step {step} (loss {result.loss:g}, gradient norm {result.norm:g}); "
         "the step was not applied",
-        f"rows {', '.join(ids)}{' ...' if len(rows) > ROWS_NAMED else ''}; {last_checkpoint(job)}",
+        named_rows(job, rows),
         "lower the stage's lr, look at these rows, or use engine.precision: fp32",
     )
+
+
+def named_rows(job: Job, rows: np.ndarray) -> str:
+    """The rows of a step and the last good checkpoint, for a person."""
+    ids = [str(job.sets["train"].rows[i]["id"]) for i in rows[:ROWS_NAMED]]
+    return f"rows {', '.join(ids)}{' ...' if len(rows) > ROWS_NAMED else ''}; {last_checkpoint(job)}"
 
 
 def last_checkpoint(job: Job) -> str:
@@ -47,21 +54,12 @@ def last_checkpoint(job: Job) -> str:
 
 def stop_asked(job: Job) -> int | None:
     """The signal that any rank received; every rank gets the same answer."""
-    asked = job.stop.asked
-    if job.engine.world > 1:
-        asked = int(job.engine.sum(torch.tensor(asked or 0)).item()) or None
-    return asked
-
-
-def stopped(job: Job, asked: int, step: int) -> Interrupted:
-    """The error that ends a run which was asked to stop."""
-    name, code = ("SIGTERM", EXIT_TERMINATED) if asked == job.stop.TERMINATE else ("Ctrl-C", EXIT_INTERRUPTED)
-    return Interrupted(
-        f"stopped by {name} after step {step}; everything up to it is saved",
-        str(job.checkpoints.parent),
-        "run the same command again to go on from there",
-        code=code,
-    )
+    if job.engine.world == 1:
+        return job.stop.asked
+    # One slot a rank: a sum of signal numbers would be another signal's number.
+    slots = torch.zeros(job.engine.world, dtype=torch.int64)
+    slots[job.engine.rank] = job.stop.asked or 0
+    return int(job.engine.sum(slots).max().item()) or None
 
 
 def rehearse(loop: Loop, objective: nn.Module) -> None:
@@ -72,14 +70,13 @@ def rehearse(loop: Loop, objective: nn.Module) -> None:
     job = loop.job
     lengths = np.asarray(job.sets["train"].lengths)
     worst = np.argsort(lengths, kind="stable")[::-1][: job.recipe.batch.rows]
-    kept = {name: buffer.clone() for name, buffer in job.model.named_buffers()}
-    address = loop.address(0)
+    loader, address = job.sets["train"], loop.address(0)
     while True:
+        piece = pieces_of(worst, loop.micro, job.engine.rank, job.engine.world)[0]
         try:
-            pieces = pieces_of(worst, loop.micro, job.engine.rank, job.engine.world)[:1]
-            loader = job.sets["train"]
-            batch = to_device(loader.batch(list(pieces[0].rows), address), job.engine.device)
-            accumulate(objective, job.task, job.engine, [(pieces[0], batch)], loop.around(address))
+            with untouched_buffers(job.model):
+                batch = to_device(loader.batch(list(piece.rows), address), job.engine.device)
+                accumulate(objective, job.task, job.engine, [(piece, batch)], loop.around(address))
             break
         except (torch.OutOfMemoryError, MemoryError) as fault:
             if loop.micro == 1:
@@ -90,8 +87,18 @@ def rehearse(loop: Loop, objective: nn.Module) -> None:
                 ) from fault
             loop.micro = max(1, loop.micro // 2)
             loop.emit({"kind": "warning", "text": f"out of memory: the micro-batch is now {loop.micro} rows"})
-    for parameter in job.model.parameters():
-        parameter.grad = None
-    with torch.no_grad():
-        for name, buffer in job.model.named_buffers():
-            buffer.copy_(kept[name])
+        finally:
+            for parameter in job.model.parameters():
+                parameter.grad = None
+
+
+@contextmanager
+def untouched_buffers(model: nn.Module) -> Iterator[None]:
+    """Put every buffer back afterwards: a forward pass in training mode moves running statistics."""
+    kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, buffer in model.named_buffers():
+                buffer.copy_(kept[name])

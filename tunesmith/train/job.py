@@ -58,12 +58,16 @@ class Job:
 
 @dataclass
 class Position:
-    """Where the run is; JSON-able, and all that a resume needs beside tensors."""
+    """Where the run is; JSON-able, and all that a resume needs beside tensors.
+
+    ``over``: a watcher has asked to end the present stage.
+    """
 
     stage: int = 0
     stage_step: int = 0
     step: int = 0
     rate: float | None = None
+    over: bool = False
     best: dict[str, Any] | None = None
     stage_scores: list[dict[str, Any]] = field(default_factory=list)
     ended: list[dict[str, Any]] = field(default_factory=list)

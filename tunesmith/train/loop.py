@@ -13,41 +13,36 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tunesmith.data.loader import Address, epoch_steps
 from tunesmith.errors import UserError
+from tunesmith.machine import cache_folder
 from tunesmith.model.stages import LearningGroup, learning_groups, stage_name
 from tunesmith.recipe import Stage
+from tunesmith.run import refusal
 from tunesmith.train.caching import CacheRequest, StageCache, encoding_fingerprint, open_cache
-from tunesmith.train.checkpoint import (
-    Checkpoint,
-    prune_checkpoints,
-    random_state,
-    read_checkpoint,
-    restore_random,
-    write_checkpoint,
-)
-from tunesmith.train.guard import check_finite, rehearse, stop_asked, stopped
+from tunesmith.train.checkpoint import Checkpoint
+from tunesmith.train.guard import check_finite, named_rows, rehearse, stop_asked, untouched_buffers
 from tunesmith.train.inference import predict_rows
-from tunesmith.train.job import Both, Job, Position, Swapped, put_tensors, step_event
+from tunesmith.train.job import Both, Job, Position, Swapped, step_event
 from tunesmith.train.optim import (
     MovingAverage,
     build_optimizer,
     carry_state,
-    optimizer_tensors,
     parameter_groups,
     restore_optimizer,
     set_rates,
 )
 from tunesmith.train.recompute import recompute_blocks
+from tunesmith.train.saving import differences, put_best, resume, save, save_best
+from tunesmith.train.signals import stopped
 from tunesmith.train.step import Objective, grouped, optimizer_step, pieces_of, to_device
 
 if TYPE_CHECKING:
     from tunesmith.train.range_test import RangeTest
 
 DEFAULT_EPOCHS = 3.0
-BEST = "best"
 
 
 class Loop:
@@ -66,77 +61,49 @@ class Loop:
         self.cache: StageCache | None = None
         self.optimizer: torch.optim.Optimizer | None = None
         self.average: MovingAverage | None = None
-        self._learned: set[str] = set()
+        self.learned: set[str] = set()
+        self.logged = 0
+        """Events in the run's log up to now; a resumed run cuts the log back to what its checkpoint knew."""
         self._resumed: Checkpoint | None = None
         self._saved_at = time.monotonic()
-        self._over = False
+        self._wanted: set[str] = set()
 
     # State
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint."""
-        state = checkpoint.state
-        self.at = Position(**state["position"])
-        self._learned = set(state["learned"])
-        put_tensors(self.job.model, checkpoint.tensors("weights"))
-        self.job.engine.restore_scaler(state.get("scaler", {}))
-        for watcher, kept in zip(self.job.watchers, state["watchers"], strict=True):
-            watcher.restore(kept)
-        restore_random(checkpoint.tensors("random"))
+        """Go on from a checkpoint.
+
+        Raises:
+            UserError: The best weights that the checkpoint speaks of can't be read.
+        """
+        resume(self, checkpoint)
         self._resumed = checkpoint
         self.emit({"kind": "resume", "step": self.at.step})
 
     def save(self) -> Checkpoint | None:
         """Write a checkpoint of this moment (main rank)."""
         self._saved_at = time.monotonic()
-        if not self.job.engine.main:
-            return None
-        parts = {
-            "weights": self._weights(),
-            "optimizer": optimizer_tensors(self.optimizer) if self.optimizer else {},
-            "average": self.average.shadow if self.average else {},
-            "random": random_state(),
-        }
-        written = write_checkpoint(self.job.checkpoints / f"step-{self.at.step:09d}", self.state(), parts)
-        prune_checkpoints(self.job.checkpoints, self.job.recipe.run.keep)
-        return written
+        return save(self)
 
     def differences(self, checkpoint: Checkpoint) -> list[str]:
         """Names of tensors that a checkpoint lacks or holds with another value than the loop had at its end."""
-        kept = checkpoint.tensors("weights")
-        missing = [name for name in self._learned if name not in kept]
-        own = optimizer_tensors(self.optimizer) if self.optimizer else {}
-        stored = checkpoint.tensors("optimizer")
-        wrong = [k for k, v in own.items() if k not in stored or not torch.equal(stored[k], v.cpu())]
-        return [*missing, *wrong, *(["random state"] if not checkpoint.tensors("random") else [])]
-
-    def state(self) -> dict[str, Any]:
-        """The JSON-able part of a checkpoint."""
-        return {
-            "position": dict(vars(self.at)),
-            "learned": sorted(self._learned),
-            "watchers": [watcher.state() for watcher in self.job.watchers],
-            "scaler": self.job.engine.scaler_state(),
-            "average_updates": self.average.updates if self.average else 0,
-            "threads": torch.get_num_threads(),
-            "world": self.job.engine.world,
-        }
-
-    def _weights(self) -> dict[str, Tensor]:
-        named = dict(self.job.model.named_parameters())
-        buffers = {k: v for k, v in self.job.model.state_dict().items() if k not in named}
-        return {name: named[name] for name in named if name in self._learned} | buffers
+        return differences(self, checkpoint)
 
     def emit(self, event: dict[str, Any]) -> None:
-        """Hand an event to the run and to the watchers, and do what they ask."""
-        if self.job.engine.main:
-            self._emit(event)
+        """Hand an event to the run and to the watchers, and note what they ask for."""
+        self._log(event)
         for watcher in self.job.watchers:
             ask = watcher.see(event)
             if ask is not None and ask.kind == "stop":
-                self._over = True
-                if self.job.engine.main:
-                    self._emit({"kind": "warning", "text": ask.reason})
+                self.at.over = True
+                self.emit({"kind": "warning", "text": ask.reason})
+            elif ask is not None:
+                self._wanted.add(ask.kind)
+
+    def _log(self, event: dict[str, Any]) -> None:
+        if self.job.engine.main:
+            self._emit(event)
+            self.logged += 1
 
     # Stages
 
@@ -145,15 +112,14 @@ class Loop:
         if self.job.recipe.optimizer.ema is not None:
             self.average = MovingAverage((), self.job.recipe.optimizer.ema)
             if self._resumed:
-                self.average.shadow = self._resumed.tensors("average")
-                self.average.updates = self._resumed.state["average_updates"]
+                self.average.restore(self._resumed.tensors("average"), self._resumed.state["average_updates"])
+                self.average.watch((n, p) for n, p in self.job.model.named_parameters() if n in self.learned)
         for index in range(self.at.stage, len(self.job.stages)):
             self._stage(index)
-        self._keep_best()
+        put_best(self)
 
     def _stage(self, index: int) -> None:
         stage, started = self.job.stages[index], time.monotonic()
-        self._over = False
         learning = self._enter(stage)
         per_epoch = -(-len(self.job.sets["train"]) // self.job.recipe.batch.rows)
         total = stage.steps or max(1, round((stage.epochs or DEFAULT_EPOCHS) * per_epoch))
@@ -171,10 +137,9 @@ class Loop:
         )
         self.cache = self._open_cache(stage, total / per_epoch)
         objective = self.job.engine.prepare(Objective(self.job.task, self.job.model))
+        rehearse(self, objective)
         if self.at.rate is None:
             self.at.rate = self._peak_rate(stage, objective, learning)
-        if self.at.stage_step == 0:
-            rehearse(self, objective)
         self._run_steps(index, stage, objective, total, per_epoch)
         self._leave(index, stage, started)
 
@@ -185,16 +150,18 @@ class Loop:
         job.layers.apply([g.group for g in learning if g.trains])
         if job.recipe.engine.gradient_checkpointing:
             recompute_blocks(job.layers)
-        self._learned |= {n for n, p in job.model.named_parameters() if p.requires_grad}
+        # Before anything is copied from them: the average and the optimizer live where the weights do.
+        job.model.to(job.engine.device)
+        self.learned |= {n for n, p in job.model.named_parameters() if p.requires_grad}
         if self.average is not None:
             self.average.watch((n, p) for n, p in job.model.named_parameters() if p.requires_grad)
-        job.model.to(job.engine.device)
         fresh = build_optimizer(
             parameter_groups(job.layers, learning, job.recipe.optimizer.weight_decay), job.recipe.optimizer
         )
         carry_state(self.optimizer, fresh)
         if self._resumed is not None:
-            restore_optimizer(fresh, self._resumed.tensors("optimizer"))
+            # On a stage's first step the checkpoint still holds the moments of the stage before.
+            restore_optimizer(fresh, self._resumed.tensors("optimizer"), partly=self.at.stage_step == 0)
             self._resumed = None
         self.optimizer = fresh
         return learning
@@ -207,10 +174,12 @@ class Loop:
         self.at.stage_scores.append({"name": name, "train": stage.model_dump(mode="json")["train"], "scores": scores})
         if self.cache is not None:
             rows = np.arange(min(4, len(self.job.sets["train"])))
-            self.at.ended.append({"stage": name, "difference": self.cache.largest_difference("train", rows)})
+            with untouched_buffers(self.job.model):
+                difference = self.cache.largest_difference("train", rows)
+            self.at.ended.append({"stage": name, "difference": difference})
         self.caches.append(self.cache)
         self.cache = None
-        self.at.stage, self.at.stage_step, self.at.rate = index + 1, 0, None
+        self.at.stage, self.at.stage_step, self.at.rate, self.at.over = index + 1, 0, None, False
         seconds = time.monotonic() - started
         self.emit(
             {"kind": "stage", "event": "end", "stage": index, "name": name, "step": self.at.step, "seconds": seconds,
@@ -232,7 +201,8 @@ class Loop:
             fingerprint=encoding_fingerprint(job.task),
             dropout=lambda rows: job.dropout.over(range(1, rows + 1)),
         )
-        opened, decision = open_cache(request)
+        with untouched_buffers(job.model):
+            opened, decision = open_cache(request)
         if opened is None and job.recipe.cache.use == "on":
             raise UserError(
                 f"cache.use: on, but stage {stage_name(stage)!r} can't use it: {decision.reason}",
@@ -243,9 +213,12 @@ class Loop:
 
         def told(done: int, total: int) -> None:
             job.progress(f"recording activations below {decision.boundary}", done, total)
-            self._check_stop(save=False)
+            self.meet_request()
 
-        rows = opened.fill(told, rows=job.recipe.batch.eval_rows) if opened else 0
+        try:
+            rows = opened.fill(told, rows=job.recipe.batch.eval_rows) if opened else 0
+        except OSError as fault:
+            raise refusal(fault, cache_folder("activations")) from fault
         self.emit(
             {"kind": "cache", "stage": self.at.stage, **decision.to_json(), "rows": rows,
              "seconds": time.monotonic() - started}
@@ -286,11 +259,11 @@ class Loop:
 
     def around(self, address: Address) -> Callable[[np.ndarray], AbstractContextManager[Any]]:
         """Context for the rows of a micro-batch: their dropout keys, and their cached activations."""
-        rows_of = self.job.sets["train"].rows
+        ids = self.job.sets["train"].ids
         replay = self.cache.around("train") if self.cache else None
 
         def context(rows: np.ndarray) -> AbstractContextManager[Any]:
-            keys = [address.digest("dropout", rows_of[i]["id"]) for i in rows]
+            keys = [address.digest("dropout", ids[i]) for i in rows]
             return Both(self.job.dropout.over(keys), replay(rows) if replay else nullcontext())
 
         return context
@@ -328,21 +301,30 @@ class Loop:
                     self.average.update()
                 at.step, at.stage_step = at.step + 1, at.stage_step + 1
                 seconds = time.perf_counter() - began
-                self.emit(step_event(at, per_epoch, result, rates, seconds, len(step_rows)))
-                if at.stage_step % per_epoch == 0 or at.stage_step == total:
+                self._tell(step_event(at, per_epoch, result, rates, seconds, len(step_rows)), step_rows)
+                due = at.stage_step % per_epoch == 0 or at.stage_step == total
+                if due or "evaluate" in self._wanted:
                     self._evaluate(index, at.stage_step / per_epoch)
                 self._save_if_due()
                 self._check_stop()
                 if self._stage_is_over():
                     break
 
+    def _tell(self, event: dict[str, Any], rows: np.ndarray) -> None:
+        """Emit a step; a watcher that ends the run there does not know the rows, so they are added."""
+        try:
+            self.emit(event)
+        except UserError as fault:
+            raise UserError(fault.what, f"{fault.where}: {named_rows(self.job, rows)}", fault.fix) from fault
+
     def _stage_is_over(self) -> bool:
         """Whether a watcher has asked to end the stage."""
-        return self._over
+        return self.at.over
 
     # Between steps
 
     def _evaluate(self, index: int, epoch: float) -> None:
+        self._wanted.discard("evaluate")
         if "validation" not in self.job.sets:
             return
         with self._averaged():
@@ -352,8 +334,7 @@ class Loop:
             better = self.at.best is None or sign * goal > sign * self.at.best["score"]
             if better:
                 self.at.best = {"score": goal, "step": self.at.step, "stage": index, "epoch": epoch}
-                if self.job.engine.main:
-                    write_checkpoint(self.job.checkpoints / BEST, {"best": self.at.best}, {"weights": self._weights()})
+                save_best(self)
         self.emit(
             {"kind": "eval", "stage": index, "step": self.at.step, "epoch": epoch, "scores": scores, "best": better}
         )
@@ -377,28 +358,21 @@ class Loop:
     def _save_if_due(self) -> None:
         run = self.job.recipe.run
         by_steps = run.checkpoint_steps is not None and self.at.step % run.checkpoint_steps == 0
-        if by_steps or time.monotonic() - self._saved_at >= run.checkpoint_seconds:
+        by_time = time.monotonic() - self._saved_at >= run.checkpoint_seconds
+        if by_steps or by_time or "save" in self._wanted:
+            self._wanted.discard("save")
             self.save()
 
-    def _check_stop(self, *, save: bool = True) -> None:
+    def _check_stop(self) -> None:
         asked = stop_asked(self.job)
         if asked is not None:
-            if save:
-                self.save()
-            raise stopped(self.job, asked, self.at.step)
+            self.save()
+            raise stopped(asked, self.job.checkpoints.parent, self.at.step)
 
-    def _keep_best(self) -> None:
-        """Put the weights that are to be saved into the model: the best on validation rows, else the last."""
-        if self.at.best is None:
-            if self.average is not None:
-                self.average.swap()
-            return
-        self.job.engine.wait()
-        found = read_checkpoint(self.job.checkpoints / BEST)
-        if isinstance(found, str):
-            raise UserError(
-                f"the best weights (step {self.at.best['step']}) can't be read: {found}",
-                str(self.job.checkpoints / BEST),
-                "run the command again with --fresh",
-            )
-        put_tensors(self.job.model, found.tensors("weights"))
+    def meet_request(self) -> None:
+        """Between steps, where ranks do not walk side by side: stop if this process was asked to.
+
+        Nothing is saved: the last checkpoint holds all that was done.
+        """
+        if self.job.stop.asked is not None:
+            raise stopped(self.job.stop.asked, self.job.checkpoints.parent, self.at.step)

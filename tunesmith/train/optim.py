@@ -106,8 +106,13 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return out
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], *, partly: bool = False) -> None:
     """Put named tensors back where ``optimizer_tensors`` found them.
+
+    Args:
+        optimizer: Receives them.
+        tensors: State by ``<parameter>/<slot>``.
+        partly: Leave out what belongs to parameters that the optimizer does not have, as ``carry_state`` does.
 
     Raises:
         KeyError: A tensor belongs to a parameter that the optimizer does not have.
@@ -119,6 +124,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
     }
     for key, value in tensors.items():
         name, _, slot = key.rpartition("/")
+        if partly and name not in by_name:
+            continue
         parameter = by_name[name]
         device = "cpu" if slot == "step" and not optimizer.param_groups[0].get("fused") else parameter.device
         optimizer.state[parameter][slot] = value.to(device).clone()
@@ -140,8 +147,12 @@ class MovingAverage:
         """Average these parameters, too, from their present values on."""
         for name, parameter in parameters:
             self.live[name] = parameter
-            if name not in self.shadow:
-                self.shadow[name] = parameter.detach().clone()
+            known = self.shadow.get(name)
+            self.shadow[name] = parameter.detach().clone() if known is None else known.to(parameter.device)
+
+    def restore(self, shadow: Mapping[str, Tensor], updates: int) -> None:
+        """Go on from a checkpoint."""
+        self.shadow, self.updates = {name: value.clone() for name, value in shadow.items()}, updates
 
     @torch.no_grad()
     def update(self) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 
 from tunesmith.model.stages import LearningGroup
 from tunesmith.train.find_lr import exploded, schedule, valley
+from tunesmith.train.guard import untouched_buffers
 from tunesmith.train.optim import build_optimizer, parameter_groups
 from tunesmith.train.step import optimizer_step
 
@@ -44,7 +45,7 @@ def range_test(loop: Loop, objective: nn.Module, learning: Sequence[LearningGrou
     """
     job = loop.job
     kept = {n: p.detach().clone() for n, p in job.model.named_parameters() if p.requires_grad}
-    buffers = {n: b.clone() for n, b in job.model.named_buffers()}
+    scaler = job.engine.scaler_state()
     optimizer = build_optimizer(
         parameter_groups(job.layers, learning, job.recipe.optimizer.weight_decay), job.recipe.optimizer
     )
@@ -54,21 +55,24 @@ def range_test(loop: Loop, objective: nn.Module, learning: Sequence[LearningGrou
     order = [order[i % len(order)] for i in range(len(planned))]
     rates: list[float] = []
     losses: list[float] = []
-    for i, (rate, micro) in enumerate(zip(planned, loop.micro_batches(order, address), strict=True)):
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["rate"]
-        result = optimizer_step(
-            objective, job.task, job.engine, optimizer, micro, loop.around(address), job.recipe.optimizer.clip
-        )
-        rates.append(rate)
-        losses.append(result.loss)
-        if exploded(losses):
-            break
-        job.progress("finding the learning rate", i + 1, STEPS)
-    with torch.no_grad():
-        for name, parameter in job.model.named_parameters():
-            if name in kept:
-                parameter.copy_(kept[name])
-        for name, buffer in job.model.named_buffers():
-            buffer.copy_(buffers[name])
+    try:
+        with untouched_buffers(job.model):
+            for i, (rate, micro) in enumerate(zip(planned, loop.micro_batches(order, address), strict=True)):
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * group["rate"]
+                result = optimizer_step(
+                    objective, job.task, job.engine, optimizer, micro, loop.around(address), job.recipe.optimizer.clip
+                )
+                rates.append(rate)
+                losses.append(result.loss)
+                if exploded(losses):
+                    break
+                loop.meet_request()
+                job.progress("finding the learning rate", i + 1, STEPS)
+    finally:
+        with torch.no_grad():
+            for name, parameter in job.model.named_parameters():
+                if name in kept:
+                    parameter.copy_(kept[name])
+        job.engine.restore_scaler(scaler)
     return RangeTest(rates, losses, valley(rates, losses))

@@ -1,11 +1,14 @@
-"""Ctrl-C and SIGTERM as a request that the loop meets between two steps. It knows nothing else."""
+"""Ctrl-C and SIGTERM as a request that is met between two steps, or two batches. It knows nothing else."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar
+
+from tunesmith.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, Interrupted
 
 
 class StopRequest:
@@ -36,3 +39,21 @@ class StopRequest:
         if self.asked == self.INTERRUPT and number == self.INTERRUPT:
             raise KeyboardInterrupt
         self.asked = number
+
+
+def stopped(asked: int, folder: Path, step: int | None = None) -> Interrupted:
+    """The error that ends a run which was asked to stop.
+
+    Args:
+        asked: The signal.
+        folder: The run.
+        step: The last step done, where steps are being done.
+    """
+    name, code = ("SIGTERM", EXIT_TERMINATED) if asked == StopRequest.TERMINATE else ("Ctrl-C", EXIT_INTERRUPTED)
+    when = "" if step is None else f" after step {step}"
+    return Interrupted(
+        f"stopped by {name}{when}; everything up to there is saved",
+        str(folder),
+        "run the same command again to go on from there",
+        code=code,
+    )

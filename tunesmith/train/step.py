@@ -136,7 +136,8 @@ def optimizer_step(
     totals = engine.sum(torch.stack(list(seen.values()))).tolist()
     terms = dict(zip(seen, totals, strict=True))
     result = StepResult(sum(totals), terms, counts, norm)
-    if np.isfinite(norm) or engine.scales:
+    # With loss scaling the scaler itself skips a step whose gradient overflowed; a bad loss is never one of those.
+    if np.isfinite(result.loss) and (np.isfinite(norm) or engine.scales):
         engine.step(optimizer)
     else:
         optimizer.zero_grad(set_to_none=True)

@@ -218,20 +218,21 @@ class Progress:
         self.console, self.clock, self.every = console, clock, every
         self.name, self.total, self.done = "", 0, 0
         self.rows, self.steps = RateMeter(clock=clock), RateMeter(clock=clock)
-        self._said = -math.inf
+        # Work that ends within the first seconds needs no line.
+        self._said = clock()
         self._bar: Bar | None = None
         self._stage: TaskID | None = None
         self._works: dict[str, TaskID] = {}
 
     def __enter__(self) -> Progress:
         if self.console.is_terminal:
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+            from rich.progress import BarColumn, TextColumn
             from rich.progress import Progress as Bar
 
             columns = (
                 TextColumn("{task.fields[name]}", markup=False),
-                BarColumn(),
-                MofNCompleteColumn(),
+                BarColumn(bar_width=20),
+                TextColumn("{task.fields[amount]}", markup=False),
                 TextColumn("{task.description}", markup=False),
             )
             self._bar = Bar(*columns, console=self.console)
@@ -265,16 +266,17 @@ class Progress:
         return None
 
     def work(self, what: str, done: int, total: int) -> None:
-        """Show work beside the steps: reading, recording, scoring."""
+        """Show work beside the steps (reading, recording, scoring): a bar that goes when it is done, or a line."""
+        share = f"{done / total:.0%}" if total else ""
         if self._bar is not None:
             if what not in self._works:
-                self._works[what] = self._bar.add_task("", total=total, name=what)
-            self._bar.update(self._works[what], completed=done, total=total, visible=done < total)
+                self._works[what] = self._bar.add_task("", total=total, name=what, amount=share)
+            self._bar.update(self._works[what], completed=done, total=total, amount=share)
             if done >= total:
                 self._bar.remove_task(self._works.pop(what))
         elif self.clock() - self._said >= self.every and done < total:
             self._said = self.clock()
-            self.say(f"{what}: {done:,} of {total:,}")
+            self.say(f"{what}: {share}")
 
     def state(self) -> dict[str, Any]:
         """Nothing: a resumed run measures its own rate."""
@@ -289,7 +291,9 @@ class Progress:
         if self._bar is not None:
             if self._stage is not None:
                 self._bar.stop_task(self._stage)
-            self._stage = self._bar.add_task("", total=self.total or None, completed=self.done, name=self.name)
+            self._stage = self._bar.add_task(
+                "", total=self.total or None, completed=self.done, name=self.name, amount=self._amount
+            )
 
     def _step(self, event: Mapping[str, Any]) -> None:
         self.done += 1
@@ -297,10 +301,14 @@ class Progress:
         self.rows.tick(event.get("rows_per_second", 0.0) * event.get("seconds", 0.0))
         line = self._line(event)
         if self._bar is not None and self._stage is not None:
-            self._bar.update(self._stage, completed=self.done, description=line)
+            self._bar.update(self._stage, completed=self.done, description=line, amount=self._amount)
         elif self.clock() - self._said >= self.every or self.done == self.total:
             self._said = self.clock()
-            self.say(f"{self.name} {self.done}/{self.total or '?'}  {line}")
+            self.say(f"{self.name} {self._amount}  {line}")
+
+    @property
+    def _amount(self) -> str:
+        return f"{self.done}/{self.total or '?'}"
 
     def _line(self, event: Mapping[str, Any]) -> str:
         loss, rates = event.get("loss"), [rate for rate in (event.get("lr") or {}).values() if rate is not None]

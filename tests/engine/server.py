@@ -1,0 +1,153 @@
+"""Starts ``tunesmith`` in processes of its own without paying for the imports each time: a server that forks.
+
+Every child is a real process that can be killed, sent signals and limited. Commands come as JSON lines on standard
+input, answers go out as JSON lines. The server itself computes nothing, so that no thread stands when it forks.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from typing import Any
+
+
+def preload() -> None:
+    import accelerate
+    import safetensors.torch
+    import torch
+    import transformers.models.auto.modeling_auto
+    import transformers.models.bert.modeling_bert
+
+    import tunesmith.cli
+    import tunesmith.tasks.text_classification
+    import tunesmith.tune  # noqa: F401
+
+    assert accelerate, torch
+
+
+def die_at_disk_event(count: int, under: list[str], note: str) -> None:
+    """SIGKILL this process at the n-th thing it does to a file under some folders; 0: only count them."""
+    seen = 0
+    log = None if count else os.open(note, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        nonlocal seen
+        if event == "open":
+            path, mode, flags = args
+            writes = (mode and set(mode) & set("wax+")) or (not mode and flags & (os.O_WRONLY | os.O_RDWR))
+            if not writes:
+                return
+        elif event not in ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"):
+            return
+        else:
+            path = args[0]
+        if not isinstance(path, (str, os.PathLike)) or not os.fspath(path).startswith(tuple(under)):
+            return
+        seen += 1
+        if seen == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if log is not None:
+            os.write(log, f"{event} {os.fspath(path)}\n".encode())
+
+    sys.addaudithook(hook)
+
+
+def die_at_call(count: int, owner: Any, name: str) -> None:
+    """SIGKILL this process when a method is called for the n-th time."""
+    whole = getattr(owner, name)
+    left = count
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return whole(*args, **kwargs)
+
+    setattr(owner, name, counted)
+
+
+def die(moment: str, count: int, order: dict[str, Any]) -> None:
+    """SIGKILL this process at the n-th moment of a kind: a file touched, a line logged, a step taken, a row read."""
+    from tunesmith.data.loader import Loader
+    from tunesmith.run import Run
+    from tunesmith.train.engine import LocalEngine
+
+    if moment == "file":
+        die_at_disk_event(count, order["under"], order.get("note", ""))
+    else:
+        places: dict[str, tuple[Any, str]] = {
+            "line": (Run, "append_event"),
+            "step": (LocalEngine, "step"),
+            "batch": (Loader, "batch"),
+        }
+        die_at_call(count, *places[moment])
+
+
+def child(order: dict[str, Any]) -> None:
+    out = os.open(order["out"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    os.environ.update(order["env"])
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if order.get("file_bytes"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_bytes"], order["file_bytes"]))
+    if "die" in order:
+        die(*order["die"], order)
+    sys.argv = ["tunesmith", *order["args"]]
+    from tunesmith.cli import main
+
+    code = 1
+    try:
+        main()
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def wait(pid: int, seconds: float) -> int | None:
+    """The exit code (negative: the signal), None while it still runs."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            found, status = os.waitpid(pid, os.WNOHANG)
+        except OSError as fault:
+            if fault.errno == errno.ECHILD:
+                return None
+            raise
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > end:
+            return None
+        time.sleep(0.01)
+
+
+def serve() -> None:
+    preload()
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        order = json.loads(line)
+        if order["do"] == "start":
+            pid = os.fork()
+            if pid == 0:
+                child(order)
+            answer: Any = pid
+        else:
+            answer = wait(order["pid"], order["seconds"])
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    serve()

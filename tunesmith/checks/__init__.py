@@ -1,0 +1,1 @@
+"""The checks behind ``check_task``: what a task has to keep for the engine's promises to hold. No modality is known."""
