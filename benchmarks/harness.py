@@ -58,15 +58,24 @@ def against(
     ratio = median(peer) / median(ours)
     return {
         "case": case,
-        "ours": round(median(ours), 4),
-        "peer": round(median(peer), 4),
+        "ours": float(f"{median(ours):.4g}"),
+        "peer": float(f"{median(peer):.4g}"),
         "peer_name": peer_name,
         "unit": unit,
         "ratio": round(ratio, 3),
         "goal": goal,
         "holds": None if goal is None else ratio >= goal,
-        "runs": {"ours": [round(x, 4) for x in ours], "peer": [round(x, 4) for x in peer]},
+        "runs": {"ours": _runs(ours), "peer": _runs(peer)},
         **more,
+    }
+
+
+def _runs(figures: Sequence[float]) -> dict[str, Any]:
+    """How many figures a median is of, and how far apart they lie."""
+    return {
+        "count": len(figures),
+        "least": float(f"{min(figures):.4g}"),
+        "most": float(f"{max(figures):.4g}"),
     }
 
 
@@ -81,7 +90,7 @@ def within(case: str, ours: Sequence[float], *, unit: str, goal: float, **more: 
         "ratio": None,
         "goal": goal,
         "holds": median(ours) <= goal,
-        "runs": {"ours": [float(f"{x:.4g}") for x in ours]},
+        "runs": {"ours": _runs(ours)},
         **more,
     }
 

@@ -160,6 +160,7 @@ def check_task(
     with tempfile.TemporaryDirectory(prefix="tunesmith-check-") as place, torch.random.fork_rng():
         folder = Path(place)
         (folder / "nothing").mkdir()
+        (folder / "nothing" / "config.json").write_text("{}", encoding="utf-8")
         weights = source or Weights("none", folder / "nothing", "folder", None, None, ())
         world = World(kind, checked_rows(rows, where), _options(kind, options or {}, where), weights, model, folder)
         for name in chosen:

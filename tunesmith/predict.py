@@ -81,7 +81,12 @@ def rows_of(run: Run, task: Task, inputs: Sequence[str | Row]) -> list[Row]:
         if not isinstance(item, str):
             found: Sequence[Row] = [{"id": str(number), **item}]
         elif _is_file(item):
-            found = read_rows(item, columns={k: v for k, v in columns.items() if k in task.inputs or k == "id"})
+            known = {ours: theirs for ours, theirs in columns.items() if ours in (*task.inputs, "id")}
+            # What is to be predicted may stand in the file too, with labels that the model does not know.
+            found = [
+                {name: value for name, value in row.items() if name != task.target}
+                for row in read_rows(item, columns=known)
+            ]
         elif len(task.inputs) == 1 and item.strip():
             found = [{"id": str(number), task.inputs[0]: item}]
         else:

@@ -131,6 +131,7 @@ def prepare(
     prepared.task.facts = prepared.task.survey(prepared.train)
     for line in prepared.task.facts.lines:
         say(line)
+    _check_classes(prepared)
     more = list(prepared.task.audit(prepared.learning, prepared.held_out))
     prepared.findings = _accepted(prepared, [*prepared.findings, *more])
     for code in prepared.unused_accepts:
@@ -162,7 +163,7 @@ def _read_and_split(
         lines += other.report.lines()
         judged: Sequence[Row] = other
     else:
-        split = _split(source, first, float(data.eval), seed, inputs, kind.target)
+        split = _split(source, first, float(data.eval), seed, inputs, _class_column(kind))
         train, judged = split.train, first.take(split.eval)
         lines.append("; ".join(split.lines))
     learn: Sequence[Row] = first.take(train)
@@ -170,7 +171,7 @@ def _read_and_split(
     learning, validation = learn, ()
     if data.validation > 0 and len(learn) >= LEAST_ROWS_FOR_VALIDATION:
         # Another seed: the rows that pick the best weights are no continuation of the held-out ones.
-        chosen = _split(source, learn, data.validation, seed + 1, inputs, kind.target)
+        chosen = _split(source, learn, data.validation, seed + 1, inputs, _class_column(kind))
         lines.append(f"validation, which picks the best weights: {'; '.join(chosen.lines)}")
         validation = first.take([train[i] for i in chosen.eval])
         learn = first.take([train[i] for i in chosen.train])
@@ -187,6 +188,11 @@ def _read_and_split(
 
 
 LEAST_ROWS_FOR_VALIDATION = 50
+
+
+def _class_column(kind: type[Task]) -> str | None:
+    """The column of class labels; None where the target is a number, which is no class however often it comes."""
+    return None if kind.target is None or kind.columns.get(kind.target) is float else kind.target
 
 
 def _split(source: Source, rows: Any, share: float, seed: int, inputs: Sequence[str], target: str | None) -> Any:
@@ -228,12 +234,51 @@ def _audit(prepared: Prepared, kind: type[Task]) -> None:
         prepared.learning,
         prepared.held_out,
         columns=kind.columns,
-        target=kind.target,
+        target=_class_column(kind),
         source=_label_of(data.train, prepared, "train"),
         held_out_source=_label_of(str(data.eval), prepared, "eval") if explicit else data.train,
         explicit_eval=explicit,
     )
     prepared.findings = _accepted(prepared, found)
+
+
+def _check_classes(prepared: Prepared) -> None:
+    """Two things that no accepted finding can make learnable: a single class, and a held-out label without an output.
+
+    Raises:
+        UserError: One of them is so.
+    """
+    known, source = prepared.task.facts.values.get("labels"), prepared.source
+    if prepared.task.target is None or not isinstance(known, list):
+        return
+    place = source.recipe.data.eval if "eval" in prepared.reports else source.recipe.data.train
+    if len(known) < 2:
+        raise UserError(
+            f"there is one class only ({', '.join(map(repr, known))}), and a classifier needs two to tell apart",
+            source.recipe.data.train,
+            "add rows of at least one other class, or name the classes in options.labels",
+        )
+    check_known_labels(prepared.task, prepared.held_out, str(place))
+
+
+def check_known_labels(task: Task, rows: Sequence[Row], place: str) -> None:
+    """Every label must be one that the task learned, where it learned labels.
+
+    Raises:
+        UserError: Some are not; the message names them and the first row.
+    """
+    known = task.facts.values.get("labels")
+    if task.target is None or not isinstance(known, list):
+        return
+    labels = set(map(str, known))
+    strange = [row for row in rows if str(row.get(task.target)) not in labels]
+    if strange:
+        names = ", ".join(sorted({repr(str(row.get(task.target))) for row in strange})[:5])
+        raise UserError(
+            f"the model does not know the labels of {len(strange):,} of {len(rows):,} rows: {names}",
+            f"{place}, row {strange[0]['id']}",
+            f"leave these rows out, or name their labels as the model does: {', '.join(map(str, known[:10]))}",
+        )
 
 
 def _label_of(written: str, prepared: Prepared, which: str) -> str:

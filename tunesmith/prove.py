@@ -113,12 +113,11 @@ def _save_into(journey: Journey, draft: Path) -> None:
         from tunesmith.model.adapters import save_adapter
 
         head = sorted({name.split(".")[0] for name in job.layers.names("head")})
-        kinds = {"text-classification": "SEQ_CLS"}
         save_adapter(
             job.model,
             draft,
             base_name=journey.prepared.weights.name,
-            task_type=kinds.get(job.task.pipeline_tag or ""),
+            task_type=job.task.adapter_type,
             modules_to_save=head,
         )
         job.task.save_processor(draft)
@@ -135,6 +134,8 @@ def _reloaded(journey: Journey) -> tuple[Any, nn.Module]:
 
 def load_task(run: Run) -> Any:
     """The task of a finished run, with its facts, reading from the saved model."""
+    from dataclasses import replace
+
     from tunesmith.model.weights import resolve
     from tunesmith.recipe import ModelSection
     from tunesmith.task import find_task
@@ -147,6 +148,8 @@ def load_task(run: Run) -> Any:
         source = resolve(recipe.model, where=str(run.recipe_yaml))
     else:
         source = resolve(ModelSection(name=str(run.model.resolve())), where=str(run.model))
+        # What was saved beside the weights is the code of the commit that the recipe trusts, and nothing else.
+        source = replace(source, remote_code=recipe.model.remote_code)
     task = kind(kind.Options.model_validate(values["options"]), source, Facts(facts["values"], tuple(facts["lines"])))
     task.adapted = recipe.adapter is not None
     return task

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "safetensors", "tokenizers", "numpy", "tunesmith")
 
 
+DRAFTS = (".*.tmp", ".probe.*", ".report.html.*", ".README.md.*")
+"""Names of what is being written, before it gets the name that stands for a whole file."""
+
+
 def check_same_recipe(run: Run, source: Source) -> None:
     """A run goes on only with the recipe it began with.
 
@@ -73,11 +77,12 @@ def rewind_events(run: Run, count: int) -> int:
 
 def sweep_drafts(run: Run) -> None:
     """Remove what killed processes left half written; only for the one that holds the run."""
-    for draft in (*run.folder.glob(".*.tmp"), *run.folder.glob(".probe.*")):
-        if draft.is_dir():
-            shutil.rmtree(draft)
-        else:
-            draft.unlink()
+    for pattern in DRAFTS:
+        for draft in run.folder.glob(pattern):
+            if draft.is_dir():
+                shutil.rmtree(draft)
+            else:
+                draft.unlink()
 
 
 def write_beginnings(run: Run, source: Source, prepared: Prepared, plan: Plan) -> None:
@@ -140,6 +145,7 @@ def _environment(run: Run, prepared: Prepared, plan: Plan) -> dict[str, Any]:
             "revision": weights.revision,
             "digest": weights_digest(weights),
             "license": weights.license,
+            "remote_code": weights.remote_code,
             "pipeline_tag": prepared.task.pipeline_tag,
             "load_snippet": prepared.task.load_snippet("model"),
         },

@@ -13,7 +13,7 @@ from tunesmith.errors import UserError
 from tunesmith.evaluate import compare
 from tunesmith.model.weights import resolve
 from tunesmith.predict import need_finished, run_model
-from tunesmith.prepare import Prepared, prepare
+from tunesmith.prepare import Prepared, check_known_labels, prepare
 from tunesmith.recipe import Recipe, Source, read_recipe
 from tunesmith.record import check_same_data
 from tunesmith.run import Run
@@ -127,15 +127,4 @@ def _judge(task: Task, rows: Sequence[Row], data: str, prepared: Prepared | None
             raise UserError(finding.what, finding.where, finding.fix)
         if finding.code == "leak" and prepared is not None:
             say(f"warning: {finding.what}; a score on them proves nothing")
-    known = task.facts.values.get("labels")
-    if task.target is None or not isinstance(known, list):
-        return
-    labels = set(map(str, known))
-    strange = [row for row in rows if str(row.get(task.target)) not in labels]
-    if strange:
-        names = ", ".join(sorted({repr(str(row.get(task.target))) for row in strange})[:5])
-        raise UserError(
-            f"the model does not know {len(strange):,} of {len(rows):,} labels: {names}",
-            f"{data}, row {strange[0]['id']}",
-            f"leave these rows out, or name their labels as the model does: {', '.join(map(str, known[:10]))}",
-        )
+    check_known_labels(task, rows, data)

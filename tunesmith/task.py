@@ -70,6 +70,8 @@ class Task(ABC):
     """Checks of ``check_task`` that this task cannot pass, each with the reason; shown in its docs."""
     finding_codes: ClassVar[Sequence[str]] = ()
     """Codes that the task's own ``audit`` may find, so that a recipe can accept them."""
+    adapter_type: ClassVar[str | None] = None
+    """peft's name of the task (``SEQ_CLS``), which a saved adapter carries so that peft builds the right model."""
     pipeline_tag: ClassVar[str | None] = None
     """The Hugging Face name of the task, for the model card."""
 
@@ -152,20 +154,21 @@ class Task(ABC):
         """A model of one's own around a pretrained part, for ``load``: its head as saved before, else declared fresh.
 
         The pretrained part is the module that has ``save_pretrained``; every other tensor is the head. The default
-        ``save`` writes both, so ``load`` on that folder finds both.
+        ``save`` writes both, so ``load`` on that folder finds both. A model without such a part sets ``fresh`` itself.
 
         Raises:
             TypeError: There are several pretrained parts: such a task writes ``save`` itself.
         """
         from safetensors.torch import load_file
 
-        own = _own_tensors(model, _pretrained_part(model)[0])
+        prefix, _ = _pretrained_part(model)
+        own = _own_tensors(model, prefix)
         file = Path(self.source.folder) / HEAD_FILE
         kept = load_file(file) if file.is_file() else {}
         if {n: t.shape for n, t in kept.items()} == {n: t.shape for n, t in own.items()}:
             model.load_state_dict(kept, strict=False)
             self.fresh = frozenset()
-        else:
+        elif prefix is not None:
             self.fresh = frozenset(name for name, _ in model.named_parameters() if name in own)
         return model
 
@@ -219,9 +222,12 @@ class Task(ABC):
         By default through the model's ``save_pretrained``; a model without it is written as its pretrained part and a
         file of all its other tensors, which ``with_head`` reads.
         """
+        from tunesmith.model.pretrained import quiet
+
         prefix, part = _pretrained_part(model)
         if part is not None:
-            part.save_pretrained(folder)  # type: ignore[operator]
+            with quiet():
+                part.save_pretrained(folder)  # type: ignore[operator]
         own = _own_tensors(model, prefix)
         if own:
             from safetensors.torch import save_file
@@ -262,13 +268,19 @@ _PROCESSOR_FILES = (
 )
 
 
-def _pretrained_part(model: nn.Module) -> tuple[str | None, nn.Module | None]:
-    """Dotted name and module of the outermost part that saves itself; "" for the whole model, None for no part."""
+def _pretrained_parts(model: nn.Module) -> dict[str, nn.Module]:
+    """The outermost parts that save themselves, by dotted name; "" is the whole model."""
     found: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
-        inside = any(name.startswith(f"{outer}.") or not outer for outer in found)
+        inside = any(not outer or name.startswith(f"{outer}.") for outer in found)
         if hasattr(module, "save_pretrained") and not inside:
             found[name] = module
+    return found
+
+
+def _pretrained_part(model: nn.Module) -> tuple[str | None, nn.Module | None]:
+    """The one part that saves itself, None where there is none."""
+    found = _pretrained_parts(model)
     if len(found) > 1:
         raise TypeError(
             f"{type(model).__name__} has several pretrained parts ({', '.join(found)}): write save yourself"
@@ -285,11 +297,17 @@ def _own_tensors(model: nn.Module, pretrained: str | None) -> dict[str, Tensor]:
 
 
 def _trunk_beside_head(model: nn.Module, fresh: frozenset[str]) -> nn.Module | None:
-    """The child that holds every parameter that is not fresh; None where the model itself says what its trunk is."""
-    if getattr(model, "base_model_prefix", "") or not fresh:
+    """The part that saves itself, or the child that holds every parameter that is not fresh.
+
+    None where the model itself says what its trunk is, or where there is no such part.
+    """
+    if getattr(model, "base_model_prefix", ""):
         return None
+    parts = _pretrained_parts(model)
+    if len(parts) == 1:
+        return next(iter(parts.values()))
     old = {name.split(".")[0] for name, _ in model.named_parameters() if name not in fresh}
-    if len(old) != 1 or any(name.split(".")[0] in old for name in fresh):
+    if not fresh or len(old) != 1 or any(name.split(".")[0] in old for name in fresh):
         return None
     return dict(model.named_children()).get(old.pop())
 

@@ -125,6 +125,7 @@ def _take(folder: Path, source: Source, fresh: bool, hooks: Hooks, held: ExitSta
     done = run.state.exists() and run.read_json("state.json").get("status") == "finished"
     if done:
         hooks.say(f"{folder} is finished already; --fresh starts anew")
+        sweep_drafts(run)
         if not (run.report.exists() and run.card.exists()):
             write_pages(run)
     return run, done

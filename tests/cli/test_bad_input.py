@@ -13,8 +13,6 @@ import pytest
 from tunesmith.errors import EXIT_COULD_NOT_RUN, EXIT_DONE, EXIT_FINDINGS
 from tunesmith.run import Run
 
-DEFAULT_ROWS = 80
-
 
 def rows(desk: Any) -> list[dict[str, Any]]:
     desk.recipe()
@@ -29,7 +27,7 @@ def test_an_empty_file(desk: Any, content: bytes) -> None:
     said = desk.train_says(content)
     what, where, _fix = said.error()
     assert said.code == EXIT_COULD_NOT_RUN
-    assert "no rows" in what or "empty" in what
+    assert "empty" in what or "no row" in what
     assert "bad.csv" in where
 
 
@@ -50,6 +48,35 @@ def test_a_label_seen_only_in_the_held_out_rows(desk: Any) -> None:
     assert "label-only-in-eval" in what
     assert "'maybe'" in what
     assert where.startswith("eval.jsonl")
+
+
+def test_what_can_not_be_learned_is_no_matter_of_acceptance(desk: Any) -> None:
+    desk.write("eval.jsonl", [*desk.rows(20, seed=9), {"text": "w1 w2 w59", "label": "maybe"}])
+    accepted = {"label-only-in-eval": "later", "one-class": "so be it", "leak": "short texts"}
+    said = desk("train", desk.recipe(data={"eval": "eval.jsonl"}, audit={"accept": accepted}))
+    what, where, _fix = said.error()
+    assert said.code == EXIT_COULD_NOT_RUN
+    assert "'maybe'" in what
+    assert where.startswith("eval.jsonl, row ")
+    desk.write("one.jsonl", [{**row, "label": "yes"} for row in rows(desk)])
+    said = desk("train", desk.recipe("one.yaml", data={"train": "one.jsonl"}, audit={"accept": accepted}))
+    assert said.code == EXIT_COULD_NOT_RUN
+    assert "one class" in said.error()[0]
+
+
+def test_a_column_that_can_not_be_accepted_away_is_not_offered_for_it(desk: Any) -> None:
+    said = desk.train_says([{**row, "text": 4} if i == 3 else row for i, row in enumerate(rows(desk))], "four.jsonl")
+    what, where, fix = said.error()
+    assert said.code == EXIT_FINDINGS
+    assert "wrong-type" in what
+    assert where.endswith("four.jsonl:4")
+    assert "accept" not in fix
+
+
+def test_more_blocks_than_the_model_has(desk: Any) -> None:
+    said = desk("plan", desk.recipe(stages=[{"train": {"top": 9}, "epochs": 1}]))
+    assert said.code == EXIT_COULD_NOT_RUN
+    assert "9" in said.error()[0]
 
 
 def test_forty_percent_of_the_rows_are_duplicates(desk: Any) -> None:
@@ -183,7 +210,6 @@ def test_a_folder_and_a_missing_file_as_recipe(desk: Any) -> None:
         ({"stages": [{"train": "head", "epochs": 1, "lr": float("nan")}]}, "stages.0.lr", ""),
         ({"stages": [{"train": "head", "epochs": 1, "lr": float("inf")}]}, "stages.0.lr", ""),
         ({"stages": [{"train": "head", "epochs": 1, "lr": -1.0}]}, "stages.0.lr", ""),
-        ({"stages": [{"train": {"top": 9}, "epochs": 1}]}, "9", ""),
         ({"stages": [{"train": "adapter", "epochs": 1}]}, "adapter", ""),
         ({"audit": {"accept": {"duplicate-row": "they are"}}}, "duplicate-row", "duplicate-rows"),
         ({"audit": {"accept": {"missing-column": "why not"}}}, "missing-column", "mend"),

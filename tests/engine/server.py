@@ -80,6 +80,9 @@ def die(moment: str, count: int, order: dict[str, Any]) -> None:
 
     if moment == "file":
         die_at_disk_event(count, order["under"], order.get("note", ""))
+    elif moment == "own file":
+        name = next(a.partition("=")[2] for a in order["args"] if a.startswith("run.name="))
+        die_at_disk_event(count, [f"{order['under'][0]}/{name}/"], "")
     else:
         places: dict[str, tuple[Any, str]] = {
             "line": (Run, "append_event"),
@@ -87,6 +90,22 @@ def die(moment: str, count: int, order: dict[str, Any]) -> None:
             "batch": (Loader, "batch"),
         }
         die_at_call(count, *places[moment])
+
+
+def signal_when_shown(what: str, number: int, times: int = 1) -> None:
+    """Send this process a signal when its progress first shows some work."""
+    from tunesmith.train.watch import Progress
+
+    whole, sent = Progress.work, []
+
+    def work(self: Progress, name: str, done: int, total: int) -> None:
+        if name.startswith(what) and not sent:
+            sent.append(name)
+            for _ in range(times):
+                os.kill(os.getpid(), number)
+        whole(self, name, done, total)
+
+    setattr(Progress, "work", work)  # noqa: B010
 
 
 def child(order: dict[str, Any]) -> None:
@@ -99,6 +118,8 @@ def child(order: dict[str, Any]) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_bytes"], order["file_bytes"]))
     if "die" in order:
         die(*order["die"], order)
+    if "signal_at" in order:
+        signal_when_shown(*order["signal_at"])
     sys.argv = ["tunesmith", *order["args"]]
     from tunesmith.cli import main
 

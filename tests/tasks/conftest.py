@@ -10,11 +10,12 @@ import pytest
 from tunesmith.model.weights import Weights, resolve
 from tunesmith.recipe import ModelSection
 
-WORDS = (
-    "a the this film story plot actor music scene ending was is and but very really not so never always "
-    "good great lovely warm bright clever bad poor dull cold weak sloppy boring moving funny sad slow quick"
-).split()
-GOOD, BAD = WORDS[19:25], WORDS[25:31]
+TEXT = """
+a the this film story plot actor music scene ending was is and but very really not so never always
+good great lovely warm bright clever bad poor dull cold weak sloppy boring moving funny sad slow quick
+"""
+WORDS = TEXT.split()
+GOOD, BAD = WORDS[20:26], WORDS[26:32]
 
 
 def sentences(count: int = 16) -> list[dict[str, Any]]:

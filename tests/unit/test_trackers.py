@@ -23,7 +23,8 @@ def test_tensorboard_holds_what_was_logged(tmp_path: Path) -> None:
     events = EventAccumulator(str(folder))
     events.Reload()
     assert set(events.Tags()["scalars"]) == {"loss", "lr/head"}
-    assert [(e.step, round(e.value, 6)) for e in events.Scalars("loss")] == [(s, round(1.0 / s, 6)) for s in range(1, 6)]
+    logged = [(event.step, round(event.value, 6)) for event in events.Scalars("loss")]
+    assert logged == [(step, round(1.0 / step, 6)) for step in range(1, 6)]
 
 
 def test_a_tracker_that_is_not_installed_is_named_with_the_command(tmp_path: Path) -> None:

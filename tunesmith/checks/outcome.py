@@ -13,6 +13,7 @@ from tunesmith.checks.world import (
     World,
     distance,
     fresh_facts,
+    largest,
     loss_sums,
     none_of,
     predictions,
@@ -50,7 +51,7 @@ def predictions_do_not_depend_on_the_batch(world: World) -> Measured:
     together = predictions(task, model, [world.batch(world.spread)])
     alone = predictions(task, model, [world.batch([i]) for i in world.spread])
     backward = predictions(task, model, [world.batch(world.spread[::-1])])[::-1]
-    worst = max(distance(together, alone), distance(together, backward))
+    worst = largest([distance(together, alone), distance(together, backward)])
     return within(worst, 1e-5, "largest difference of any number: eight rows at once, one by one, in reverse")
 
 
@@ -81,14 +82,14 @@ def tallies(world: World) -> Measured:
         raise DoesNotApply("the task has no tally: score is called for each bootstrap resample")
     if tally.ndim != 2 or len(tally) != len(rows):
         return Measured(False, f"shape {tally.shape}", f"[{len(rows)}, k]", "one line of statistics a row")
-    worst = 0.0
+    off = []
     rng = np.random.default_rng(0)
     samples = [list(range(len(rows))), *(rng.integers(0, len(rows), len(rows)).tolist() for _ in range(5))]
     for sample in samples:
         told = task.score([found[i] for i in sample], [rows[i] for i in sample])[task.goal]
         summed = float(task.goal_of(tally[sample].sum(0)[None])[0])
-        worst = max(worst, abs(told - summed))
-    return within(worst, 1e-9, f"all rows and {len(samples) - 1} resamples of them")
+        off.append(abs(told - summed))
+    return within(largest(off), 1e-9, f"all rows and {len(samples) - 1} resamples of them")
 
 
 def saving(world: World) -> Measured:
@@ -105,9 +106,9 @@ def saving(world: World) -> Measured:
     reread = world.loader(task=stranger).batch(world.spread)
     told, told_loss = predictions(stranger, again, [reread]), loss_sums(stranger, again, reread)
     worst = distance(before, told)
-    losses = max(abs(loss[k] - told_loss.get(k, np.inf)) / max(1.0, abs(loss[k])) for k in loss)
+    losses = largest(abs(loss[k] - told_loss.get(k, np.inf)) / max(1.0, abs(loss[k])) for k in loss)
     detail = f"all weights changed at random first; predictions differ by {worst:.1e}, losses by {losses:.1e}"
-    return within(max(worst, losses), 1e-5, detail)
+    return within(largest([worst, losses]), 1e-5, detail)
 
 
 def _disturb(model: nn.Module) -> None:

@@ -111,7 +111,8 @@ def audit(world: World) -> Measured:
     if task.target is not None:
         if task.target not in task.columns:
             faults.append(f"columns does not declare the target {task.target!r}")
-        expect(f"missing {task.target}", "label-missing", [{**rows[0], task.target: None}, *rows[1:]])
+        code = "label-missing" if _class_column(task) else "empty-value"
+        expect(f"missing {task.target}", code, [{**rows[0], task.target: None}, *rows[1:]])
         if task.columns.get(task.target, object) is not object:
             wrong = [{**rows[0], task.target: {"not": "this"}}, *rows[1:]]
             expect(f"wrong-typed {task.target}", "wrong-type", wrong)
@@ -122,12 +123,17 @@ def audit(world: World) -> Measured:
     return none_of(faults, f"planted and found: {', '.join(planted)}")
 
 
+def _class_column(task: Task) -> str | None:
+    """The column of class labels, as a run sees it: a number is no class."""
+    return None if task.target is None or task.columns.get(task.target) is float else task.target
+
+
 def _codes(task: Task, rows: Sequence[Row]) -> set[str]:
     found = audit_rows(
         rows,
         rows,
         columns=task.columns,
-        target=task.target,
+        target=_class_column(task),
         source="rows",
         held_out_source="rows",
         explicit_eval=True,

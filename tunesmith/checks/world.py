@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -82,6 +82,8 @@ class World:
     source: Weights
     build: Callable[[Task], nn.Module] | None
     folder: Path
+    uninterrupted: Any = field(default=None, init=False)
+    """The run that both resume checks are held against."""
     _folders: int = field(default=0, init=False)
 
     @cached_property
@@ -120,18 +122,24 @@ class World:
 
         task = task or self.task
         length = task.length if type(task).length is not Task.length else None
-        chosen = self.rows if rows is None else rows
-        return Loader(chosen, task.encode, task.collate, random=task.random, length=length, inputs=task.inputs)
+        return Loader(
+            rows or self.rows, task.encode, task.collate, random=task.random, length=length, inputs=task.inputs
+        )
+
+    @cached_property
+    def loaded(self) -> Loader:
+        """All rows, encoded once where encoding is not random."""
+        return self.loader()
 
     @cached_property
     def spread(self) -> list[int]:
         """Eight rows, from the shortest to the longest."""
-        order = np.argsort(np.asarray(self.loader().lengths), kind="stable")
+        order = np.argsort(np.asarray(self.loaded.lengths), kind="stable")
         return [int(order[i]) for i in np.linspace(0, len(order) - 1, LEAST_ROWS).round().astype(int)]
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """Rows as one batch, encoded as for an evaluation."""
-        return self.loader().batch(list(indices))
+        return self.loaded.batch(list(indices))
 
     def place(self, name: str) -> Path:
         """A folder that no other check has."""
@@ -174,6 +182,12 @@ def through_json(value: Any) -> Any:
     return json.loads(json.dumps(value, allow_nan=False))
 
 
+def largest(values: Iterable[float]) -> float:
+    """The largest value, 0 of none; infinite where one is not a number, which ``max`` would pass over."""
+    found = list(values)
+    return max(found, default=0.0) if all(map(np.isfinite, found)) else float(np.inf)
+
+
 def distance(a: Any, b: Any) -> float:
     """Largest difference of numbers in two JSON-able values; infinite where shape or text differ.
 
@@ -186,9 +200,9 @@ def distance(a: Any, b: Any) -> float:
     if isinstance(a, Mapping) and isinstance(b, Mapping) and a.keys() == b.keys():
         numbers = [distance(a[k], b[k]) for k in a if not isinstance(a[k], str)]
         texts = [0.0 if a[k] == b[k] or numbers else np.inf for k in a if isinstance(a[k], str)]
-        return max([*numbers, *texts], default=0.0)
+        return largest([*numbers, *texts])
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)) and len(a) == len(b):
-        return max((distance(x, y) for x, y in zip(a, b, strict=True)), default=0.0)
+        return largest(distance(x, y) for x, y in zip(a, b, strict=True))
     return 0.0 if a == b else np.inf
 
 
@@ -213,11 +227,11 @@ def snapshot(model: nn.Module) -> dict[str, Tensor]:
 
 
 def weights_distance(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
-    """Largest difference of two sets of weights, relative to the largest weight; NaN counts as infinite."""
+    """Largest difference of two sets of weights, relative to the largest weight."""
     real = [name for name in a if a[name].is_floating_point()]
-    worst = max((float((a[n] - b[n]).abs().max()) for n in real if a[n].numel()), default=0.0)
-    largest = max((float(a[n].abs().max()) for n in real if a[n].numel()), default=1.0)
-    return worst / largest if np.isfinite(worst) and np.isfinite(largest) and largest else float(np.inf * (worst != 0))
+    worst = largest(float((a[n] - b[n]).abs().max()) for n in real if a[n].numel())
+    size = largest(float(a[n].abs().max()) for n in real if a[n].numel())
+    return worst / size if np.isfinite(size) and size else float(np.inf)
 
 
 def changed_tensors(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]) -> list[str]:

@@ -264,6 +264,38 @@ def observed(boundary: Boundary, run: Run) -> list[Any]:
     return found
 
 
+def loss_without_padding(
+    boundary: Boundary, leaves: Sequence[Any], lengths: Sequence[int], *, left: bool, run: Run
+) -> Tensor:
+    """The loss of a probe when the seam answers with these leaves, zero where rows are padded, as a store would.
+
+    Args:
+        boundary: Where.
+        leaves: From ``observed``.
+        lengths: Of the probe's rows.
+        left: Whether padding comes before a row.
+        run: Computes the probe's loss.
+    """
+    longest = max(lengths)
+    places = torch.arange(longest)
+    ends = torch.tensor(lengths)[:, None]
+    inside = places >= longest - ends if left else places < ends
+
+    def stored(leaf: Any, used: bool) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        if not used:
+            return _unread(leaf, len(lengths))
+        if leaf.ndim < 3 or leaf.shape[1] != longest:
+            return leaf
+        keep = inside.to(leaf.device).view(*inside.shape, *(1 for _ in leaf.shape[2:]))
+        return leaf.masked_fill(~keep, 0)
+
+    answers = [stored(leaf, used) for leaf, used in zip(leaves, boundary.used, strict=True)]
+    with torch.no_grad(), _stub(boundary, answers):
+        return run()
+
+
 @contextmanager
 def _at_seam(boundary: Boundary, take: Callable[[Any], None]) -> Iterator[None]:
     """Hand the seam's output to ``take`` and end the forward pass."""

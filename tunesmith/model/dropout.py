@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tunesmith.errors import UserError
+
 _FUNCTIONAL = (
     "dropout",
     "dropout_p",
@@ -33,6 +35,10 @@ _FUNCTIONAL = (
     "layer_dropout",
     "drop_prob",
 )
+_NO_BATCH_AXIS = ("pos_dropout", "sin_dropout", "cos_dropout")
+"""Dropouts of what all rows share (DeBERTa's and Funnel's relative positions)."""
+_TIME_FIRST = ("XLNet",)
+"""Families that put the batch axis second."""
 _UNADDRESSED = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 
@@ -89,7 +95,8 @@ class RowDropout(nn.Module):
         """Drop elements of ``x`` [rows or rows × k, ...]; the identity in ``eval`` mode.
 
         Raises:
-            RuntimeError: No rows are in flight, or the batch axis is no multiple of their number.
+            UserError: The first axis does not hold the rows.
+            RuntimeError: No rows are in flight.
         """
         if not self.training or self.rate == 0.0:
             return x
@@ -103,8 +110,11 @@ class RowDropout(nn.Module):
         keys = self.rows.keys
         assert keys is not None
         if x.shape[0] % len(keys):
-            raise RuntimeError(
-                f"dropout sees {x.shape[0]} entries for {len(keys)} rows: the batch axis must come first"
+            raise UserError(
+                f"dropout {self.index} of the model can't be drawn by row: its input has {x.shape[0]} entries for "
+                f"{len(keys)} rows",
+                "recipe: optimizer.dropout",
+                "write optimizer: {dropout: 0}",
             )
         per_row = x.numel() // len(keys)
         at = (per_row, x.device)
@@ -137,7 +147,11 @@ def address_dropout(model: nn.Module, rate: float | None = None) -> tuple[RowKey
     quiet: dict[int, Any] = {}
     for module in list(model.modules()):
         for child_name, child in list(module.named_children()):
-            if isinstance(child, nn.Dropout):
+            if isinstance(child, nn.Dropout) and _shared_by_rows(module, child_name):
+                if child.p > 0:
+                    off.add(f"{type(module).__name__}.{child_name} ({child.p:g})")
+                child.p = 0.0
+            elif isinstance(child, nn.Dropout):
                 setattr(module, child_name, RowDropout(child.p if rate is None else rate, index, rows))
                 index += 1
             elif isinstance(child, _UNADDRESSED) and child.p > 0:
@@ -153,6 +167,10 @@ def address_dropout(model: nn.Module, rate: float | None = None) -> tuple[RowKey
     if attention and index:
         off.add(f"attention dropout ({attention[0]:g})")
     return rows, sorted(off)
+
+
+def _shared_by_rows(module: nn.Module, name: str) -> bool:
+    return name in _NO_BATCH_AXIS or type(module).__name__.startswith(_TIME_FIRST)
 
 
 def _silence_settings(module: nn.Module, quiet: dict[int, Any]) -> set[str]:

@@ -44,7 +44,9 @@ def load_config(source: Weights, **changes: Any) -> Any:
 
     try:
         with quiet():
-            return AutoConfig.from_pretrained(str(source.folder), local_files_only=True, **changes)
+            return AutoConfig.from_pretrained(
+                str(source.folder), local_files_only=True, trust_remote_code=_trusted(source), **changes
+            )
     except (ValueError, KeyError, OSError, json.JSONDecodeError) as fault:
         raise UserError(
             f"model: transformers can't read the configuration of {source.name!r}: {_first_line(fault)}",
@@ -79,6 +81,7 @@ def load_model(auto: Any, source: Weights, config: Any, **settings: Any) -> tupl
                 use_safetensors=True,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
+                trust_remote_code=_trusted(source),
                 **settings,
             )
     except (ValueError, OSError) as fault:
@@ -101,13 +104,23 @@ def load_tokenizer(source: Weights) -> Any:
 
     try:
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(str(source.folder), local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(
+                str(source.folder), local_files_only=True, trust_remote_code=_trusted(source)
+            )
     except (ValueError, OSError, KeyError, ImportError) as fault:
         raise UserError(
             f"model: the tokenizer of {source.name!r} can't be loaded: {_first_line(fault)}",
             str(source.folder),
             "put tokenizer.json and tokenizer_config.json beside the weights",
         ) from fault
+    names = {"tokenizer.json", "tokenizer.model", *getattr(tokenizer, "vocab_files_names", {}).values()}
+    if len(names) > 2 and not any((Path(source.folder) / name).is_file() for name in names):
+        # transformers builds an empty one then, to which every word is unknown.
+        raise UserError(
+            f"model: {source.name!r} has no vocabulary, so its tokenizer can't be loaded",
+            str(source.folder),
+            "put tokenizer.json and tokenizer_config.json beside the weights",
+        )
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise UserError(
@@ -117,6 +130,35 @@ def load_tokenizer(source: Weights) -> Any:
             )
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _trusted(source: Weights) -> bool:
+    """Whether the folder's own Python code may run: only where the recipe names its commit.
+
+    Raises:
+        UserError: The code would come from another repository, whose commit nobody named.
+    """
+    if source.remote_code is None:
+        return False
+    for file in ("config.json", "tokenizer_config.json"):
+        path = Path(source.folder) / file
+        settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        elsewhere = [v for v in _texts(settings.get("auto_map", {})) if "--" in v]
+        if elsewhere:
+            raise UserError(
+                f"model.remote_code: {file} takes code from another repository: {elsewhere[0].split('--')[0]}",
+                str(path),
+                "put that code into the model's own repository, or choose another model",
+            )
+    return True
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for inner in value.values() for text in _texts(inner)]
+    if isinstance(value, (list, tuple)):
+        return [text for inner in value for text in _texts(inner)]
+    return [value] if isinstance(value, str) else []
 
 
 def longest_input(config: Any, tokenizer: Any) -> int | None:

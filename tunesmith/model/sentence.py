@@ -14,6 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from tunesmith.errors import UserError
+
 POOLING_FILE = Path("1_Pooling", "config.json")
 HEAD_FOLDER = "2_Dense"
 _MODES = {
@@ -23,21 +25,29 @@ _MODES = {
     "pooling_mode_lasttoken": "lasttoken",
 }
 
+POOLINGS = tuple(_MODES.values())
+
 
 def pooling_of(folder: Path) -> str | None:
-    """How a sentence encoder's folder says its tokens are pooled; None if it is none.
+    """How a sentence encoder's folder says its tokens are pooled: one of ``POOLINGS``; None if it is no such folder.
 
-    Returns:
-        ``mean``, ``cls``, ``max``, ``lasttoken``, or another name of that library's, which ``SentenceEncoder`` lacks.
+    Raises:
+        UserError: It says another one, or several.
     """
     file = folder / POOLING_FILE
     if not file.is_file():
         return None
     settings = json.loads(file.read_text(encoding="utf-8"))
-    if "pooling_mode" in settings:
-        return str(settings["pooling_mode"])
     chosen = [key for key, on in settings.items() if key.startswith("pooling_mode_") and on is True]
-    return " + ".join(_MODES.get(key, key.removeprefix("pooling_mode_")) for key in chosen) or None
+    modes = [_MODES.get(key, key.removeprefix("pooling_mode_")) for key in chosen]
+    said = str(settings["pooling_mode"]) if "pooling_mode" in settings else " and ".join(modes)
+    if said not in POOLINGS:
+        raise UserError(
+            f"model: this sentence encoder pools its tokens by {said or 'nothing'}, which is not known here",
+            str(file),
+            f"choose one yourself: options: {{pooling: {POOLINGS[0]}}}, or {', '.join(POOLINGS[1:])}, model",
+        )
+    return said
 
 
 class SentenceEncoder(nn.Module):

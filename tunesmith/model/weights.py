@@ -14,7 +14,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
@@ -49,6 +49,7 @@ class Weights:
         license: What their card or the starter says, None where nothing does.
         files: The safetensors files, sorted by name; a shard index is not among them.
         converted: The pickle files that were read instead, where ``folder`` is a converted copy.
+        remote_code: Commit whose Python code in ``folder`` may run; None: none may.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Weights:
     license: str | None
     files: tuple[Path, ...]
     converted: tuple[Path, ...] = ()
+    remote_code: str | None = None
 
 
 def resolve(model: ModelSection, *, where: str = "") -> Weights:
@@ -291,7 +293,7 @@ def _from_hub(model: ModelSection, where: str) -> Weights:
     if model.remote_code and not folder.name.startswith(model.remote_code):
         what = f"model.remote_code trusts commit {model.remote_code}, but '{model.name}' is at {folder.name}"
         raise UserError(what, where, f"set model.revision to {model.remote_code}, or read the code and name its commit")
-    return _weights(model, folder, "hub", folder.name, where=where)
+    return replace(_weights(model, folder, "hub", folder.name, where=where), remote_code=model.remote_code)
 
 
 def _snapshot(model: ModelSection, patterns: list[str], where: str) -> Path:

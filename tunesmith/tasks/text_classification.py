@@ -27,13 +27,12 @@ from tunesmith.model.pretrained import (
     renew_output,
     stored_labels,
 )
-from tunesmith.model.sentence import POOLING_FILE, SentenceClassifier, SentenceEncoder, pooling_of
+from tunesmith.model.sentence import SentenceClassifier, SentenceEncoder, pooling_of
 from tunesmith.task import Task, TaskOptions
 from tunesmith.types import Batch, Counts, Example, Facts, Finding, Row, Scores, Sums
 
 SURVEYED_ROWS = 20_000
 TEMPERATURE = 20.0
-POOLINGS = ("mean", "cls", "max", "lasttoken")
 
 
 class TextOptions(TaskOptions):
@@ -70,6 +69,7 @@ class TextClassification(Task):
     goal = "macro_f1"
     Options = TextOptions
     finding_codes = ("truncated", "similar-labels")
+    adapter_type = "SEQ_CLS"
     pipeline_tag = "text-classification"
     options: TextOptions
 
@@ -102,16 +102,7 @@ class TextClassification(Task):
         if self.options.pooling != "auto":
             return self.options.pooling
         # An adapter is saved for peft, which loads it onto the architecture's own classifier.
-        if self.adapted:
-            return "model"
-        said = pooling_of(Path(self.source.folder))
-        if said is not None and said not in POOLINGS:
-            raise UserError(
-                f"model: {self.source.name!r} pools its tokens by {said}, which is not known here",
-                str(Path(self.source.folder) / POOLING_FILE),
-                f"write options: {{pooling: mean}}, or another of {', '.join(POOLINGS)}, model",
-            )
-        return said or "model"
+        return "model" if self.adapted else pooling_of(Path(self.source.folder)) or "model"
 
     def survey(self, rows: Sequence[Row]) -> Facts:
         """Labels with their counts, and lengths in tokens."""

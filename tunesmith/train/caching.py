@@ -19,7 +19,15 @@ from torch import Tensor, nn
 
 from tunesmith.data.loader import Loader, sorted_batches
 from tunesmith.machine import cache_folder, free_bytes
-from tunesmith.model.cache import ActivationCache, Boundary, find_boundary, leaf_layouts, observed, predicted_bytes
+from tunesmith.model.cache import (
+    ActivationCache,
+    Boundary,
+    find_boundary,
+    leaf_layouts,
+    loss_without_padding,
+    observed,
+    predicted_bytes,
+)
 from tunesmith.model.layers import LayerGroups
 from tunesmith.model.store import ActivationStore, LeafLayout, describe_store
 from tunesmith.recipe import CacheSection
@@ -174,16 +182,16 @@ def by_row(request: CacheRequest, boundary: Boundary, layouts: list[LeafLayout])
     order = np.argsort(np.asarray(loader.lengths), kind="stable")
     short, longer, longest = (int(order[i]) for i in (0, (len(order) + 1) // 2 if len(order) > 1 else 0, -1))
     odd = next((int(i) for i in order[::-1] if loader.lengths[i] % 2), longest)
-    alone = _seam_leaves(request, boundary, [short])
-    pair = _seam_leaves(request, boundary, [short, longer])
-    seen = [([short], alone), ([short, longer], pair)]
-    seen += [([row], _seam_leaves(request, boundary, [row])) for row in {longest, odd}]
-    for rows, leaves in seen:
+    probes = [[short], [short, longer], *([row] for row in {longest, odd})]
+    whole = [_observed(request, boundary, rows) for rows in probes]
+    seen = [_stored_leaves(boundary, leaves) for leaves in whole]
+    for rows, leaves in zip(probes, seen, strict=True):
         padded = max(loader.lengths[i] for i in rows)
         for leaf, layout in zip(leaves, layouts, strict=True):
             if tuple(leaf.shape) != (len(rows), *((padded,) if layout.ragged else ()), *layout.tail):
                 return f"the shape of its output does not follow the rows ({tuple(leaf.shape)} for length {padded})"
-    if alone and alone[0].is_meta:
+    alone, pair = seen[0], seen[1]
+    if alone[0].is_meta:
         return layouts
     tolerance = BY_ROW_TOLERANCE[request.precision]
     n = loader.lengths[short]
@@ -193,6 +201,8 @@ def by_row(request: CacheRequest, boundary: Boundary, layouts: list[LeafLayout])
             for a, p, layout in zip(alone, pair, layouts, strict=True)
         ]
         if all(_alike(a, b, tolerance) for a, b in parts):
+            if not _reads_no_padding(request, boundary, whole[1], [short, longer], left):
+                return "what lies above it reads padded positions, which are not kept"
             return [replace(layout, left=left) for layout in layouts]
     return "a row's activations depend on how far it is padded, so replaying would change the numbers"
 
@@ -208,9 +218,25 @@ def _alike(a: Tensor, b: Tensor, tolerance: float) -> bool:
     return bool((a - b).abs().max() <= tolerance * a.abs().max())
 
 
-def _seam_leaves(request: CacheRequest, boundary: Boundary, rows: list[int]) -> list[Tensor]:
-    found = observed(boundary, lambda: _probe_loss(request, np.asarray(rows)))
-    return [x for x, used in zip(found, boundary.used, strict=True) if used and isinstance(x, Tensor)]
+def _observed(request: CacheRequest, boundary: Boundary, rows: list[int]) -> list[Any]:
+    return observed(boundary, lambda: _probe_loss(request, np.asarray(rows)))
+
+
+def _stored_leaves(boundary: Boundary, leaves: list[Any]) -> list[Tensor]:
+    return [x for x, used in zip(leaves, boundary.used, strict=True) if used and isinstance(x, Tensor)]
+
+
+def _reads_no_padding(
+    request: CacheRequest, boundary: Boundary, leaves: list[Any], rows: list[int], left: bool
+) -> bool:
+    def run() -> Tensor:
+        return _probe_loss(request, np.asarray(rows))
+
+    with torch.no_grad():
+        live = float(run())
+    lengths = [request.sets["train"].lengths[i] for i in rows]
+    without = float(loss_without_padding(boundary, leaves, lengths, left=left, run=run))
+    return abs(live - without) <= TOLERANCE["fp32"] * max(1.0, abs(live))
 
 
 def open_cache(request: CacheRequest) -> tuple[StageCache | None, CacheDecision]:

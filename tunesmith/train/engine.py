@@ -5,8 +5,8 @@ It knows no task and no stage. One process, or several under torchrun, give the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from copy import copy
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,7 +28,7 @@ class Engine(Protocol):
     scales: bool
 
     def prepare(self, module: nn.Module) -> nn.Module:
-        """The module, on the device and wrapped so that gradients are averaged over ranks."""
+        """The module, on the device and the same on every rank."""
 
     def precision(self) -> AbstractContextManager[Any]:
         """Context in which forward passes run."""
@@ -37,7 +37,7 @@ class Engine(Protocol):
         """Counts of one step, summed over its micro-batches and over all ranks."""
 
     def backward(self, module: nn.Module, loss: Tensor, *, sync: bool) -> None:
-        """Backward pass; gradients meet across ranks when ``sync``."""
+        """Backward pass; gradients are averaged over ranks when ``sync``."""
 
     def clip(self, optimizer: torch.optim.Optimizer, limit: float | None) -> float:
         """Clip the whole gradient's norm, and return what it was."""
@@ -80,12 +80,12 @@ class LocalEngine:
         self._trackers = False
 
     def prepare(self, module: nn.Module) -> nn.Module:
-        """The module on its device; with several ranks wrapped in DistributedDataParallel."""
+        """The module on its device, the same on every rank."""
         module.to(self.device)
-        if self.world == 1:
-            return module
-        ids = [self.device.index] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
+        if self.world > 1:
+            for tensor in (*module.parameters(), *module.buffers()):
+                torch.distributed.broadcast(tensor.detach(), 0)
+        return module
 
     def precision(self) -> AbstractContextManager[Any]:
         """Autocast for bf16 and fp16, nothing for fp32."""
@@ -100,10 +100,32 @@ class LocalEngine:
         return dict(zip(keys, self.sum(torch.tensor(sums, dtype=torch.float64)).tolist(), strict=True))
 
     def backward(self, module: nn.Module, loss: Tensor, *, sync: bool) -> None:
-        """Backward pass; loss scaling for fp16."""
-        quiet = nullcontext() if sync or self.world == 1 else module.no_sync()  # type: ignore[operator]
-        with quiet:
-            (self._scaler.scale(loss) if self._scaler is not None else loss).backward()
+        """Backward pass; loss scaling for fp16. After the step's last one the ranks' gradients are averaged."""
+        (self._scaler.scale(loss) if self._scaler is not None else loss).backward()
+        if sync and self.world > 1:
+            self._average([p for p in module.parameters() if p.requires_grad])
+
+    def _average(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Average gradients over ranks in buckets.
+
+        DistributedDataParallel wants to be told whether a parameter gets no gradient, and is wrong or warns where it is
+        told wrongly; here one small all-reduce finds out. A parameter that no rank has a gradient for keeps None, so
+        that the optimizer leaves it alone, as it does in one process.
+        """
+        has = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int32, device=self.device)
+        torch.distributed.all_reduce(has, torch.distributed.ReduceOp.MAX)
+        gradients = []
+        for parameter, wanted in zip(parameters, has.tolist(), strict=True):
+            if wanted and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            if wanted and parameter.grad is not None:
+                gradients.append(parameter.grad)
+        for bucket in _buckets(gradients):
+            flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
+            torch.distributed.all_reduce(flat)
+            flat /= self.world
+            for gradient, part in zip(bucket, flat.split([g.numel() for g in bucket]), strict=True):
+                gradient.copy_(part.view_as(gradient))
 
     def clip(self, optimizer: torch.optim.Optimizer, limit: float | None) -> float:
         """Clip the whole gradient's norm in place; the norm before."""
@@ -196,3 +218,20 @@ class LocalEngine:
             self._trackers = False
         if self.world > 1 and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+
+
+BUCKET_ELEMENTS = 1 << 24
+
+
+def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Neighbours of one type together, up to a size."""
+    bucket: list[Tensor] = []
+    size = 0
+    for tensor in tensors:
+        if bucket and (size + tensor.numel() > BUCKET_ELEMENTS or tensor.dtype != bucket[0].dtype):
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(tensor)
+        size += tensor.numel()
+    if bucket:
+        yield bucket

@@ -231,7 +231,8 @@ class Progress:
 
             columns = (
                 TextColumn("{task.fields[name]}", markup=False),
-                BarColumn(bar_width=20),
+                # It takes what the words leave, so that the time left is never cut.
+                BarColumn(bar_width=None),
                 TextColumn("{task.fields[amount]}", markup=False),
                 TextColumn("{task.description}", markup=False),
             )
@@ -270,7 +271,7 @@ class Progress:
         share = f"{done / total:.0%}" if total else ""
         if self._bar is not None:
             if what not in self._works:
-                self._works[what] = self._bar.add_task("", total=total, name=what, amount=share)
+                self._works[what] = self._bar.add_task(what, total=total, name="", amount=share)
             self._bar.update(self._works[what], completed=done, total=total, amount=share)
             if done >= total:
                 self._bar.remove_task(self._works.pop(what))

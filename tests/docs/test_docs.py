@@ -1,0 +1,305 @@
+"""What the docs show is so: every command runs, every setting exists, every link leads somewhere, code trains."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+from tunesmith.errors import EXIT_DONE, UserError
+from tunesmith.model.starter import locate
+from tunesmith.recipe import read_recipe, resolve_options
+from tunesmith.recipe.explain import explain
+from tunesmith.recipe.sections import Recipe
+from tunesmith.recipe.settings import every
+from tunesmith.task import Task, find_task
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDES = [ROOT / "README.md", ROOT / "docs/text-classification.md", ROOT / "docs/recipe.md", ROOT / "docs/tasks.md"]
+DEMO = "recipes/text-classification.yaml"
+ROWS = 160
+OPTIONS = find_task("text-classification").Options
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+
+
+def commands(page: Path) -> list[list[str]]:
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+ALL_COMMANDS = list(dict.fromkeys(tuple(words) for page in GUIDES for words in commands(page)))
+
+
+# Links and names
+
+
+def slug(heading: str) -> str:
+    """A heading's anchor, as the usual renderers make it."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def anchors(page: Path) -> set[str]:
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    return {slug(heading) for heading in re.findall(r"^#+ (.+)$", text, flags=re.M)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), target
+        assert file.is_relative_to(ROOT), target
+        assert not anchor or anchor in anchors(file), target
+
+
+def test_the_pictures_are_small_and_pictures() -> None:
+    pictures = sorted((ROOT / "docs" / "images").iterdir())
+    assert [picture.name for picture in pictures] == ["report.png"]
+    assert pictures[0].read_bytes().startswith(b"\x89PNG")
+    assert 20_000 < pictures[0].stat().st_size < 400_000
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_setting_that_is_named_exists(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    named = re.findall(r"`([a-z_]+(?:\.[a-z0-9_]+)+)(?:: [^`]*|=[^`]*)?`", text)
+    for key in named:
+        if key.split(".")[0] in Recipe.model_fields:
+            explain(key, OPTIONS)
+
+
+def test_the_recipe_page_names_every_setting() -> None:
+    text = (ROOT / "docs/recipe.md").read_text(encoding="utf-8")
+    missing = []
+    for setting in every():
+        section, _, rest = setting.key.partition(".")
+        # What is known by its section's short form, or stands one level deeper, is told there.
+        told = {"model.name", "adapter.kind", "stages.train.top"}
+        if rest and setting.key not in told and f"`{section}.{rest}`" not in text:
+            missing.append(setting.key)
+        if not rest:
+            assert f"| `{section}` |" in text
+    assert missing == []
+
+
+def test_the_table_of_options_is_the_task() -> None:
+    text = (ROOT / "docs/text-classification.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `options\.(\w+)` \| (.+?) \|", text, flags=re.M))
+    assert list(rows) == list(OPTIONS.model_fields)
+    for name, field in OPTIONS.model_fields.items():
+        assert rows[name] == ("from the data" if field.default is None else f"`{field.default}`"), name
+
+
+def test_the_table_of_methods_is_the_task_class() -> None:
+    text = (ROOT / "docs/tasks.md").read_text(encoding="utf-8")
+    cells = re.findall(r"^\| (`.+?`) \| .+ \| (.+?) \|$", text, flags=re.M)
+    names = {name: by for cell, by in cells for name in re.findall(r"`(\w+)[(`]", cell)}
+    assert {name for name, by in names.items() if by == "required"} == set(Task.__abstractmethods__)
+    assert all(hasattr(Task, name) for name in names)
+    assert len(names) >= 15
+
+
+# Recipes
+
+
+def yaml_blocks() -> Iterator[tuple[str, int, str]]:
+    for page in GUIDES:
+        for number, block in enumerate(blocks(page, "yaml")):
+            yield page.name, number, block
+
+
+@pytest.mark.parametrize(("page", "number", "block"), list(yaml_blocks()))
+def test_every_recipe_that_is_shown_is_one(page: str, number: int, block: str, tmp_path: Path) -> None:
+    shown = yaml.safe_load(block)
+    whole = {**yaml.safe_load((ROOT / DEMO).read_text(encoding="utf-8")), **shown}
+    text = block if {"task", "model", "data"} <= set(shown) else yaml.safe_dump(whole, sort_keys=False)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    source = read_recipe(path)
+    if source.recipe.task == "text-classification":
+        resolve_options(source, OPTIONS)
+
+
+def test_the_readme_shows_the_demo() -> None:
+    shown = yaml.safe_load(blocks(ROOT / "README.md", "yaml")[0])
+    demo = yaml.safe_load((ROOT / DEMO).read_text(encoding="utf-8"))
+    assert {key: demo[key] for key in shown} == shown
+
+
+# Commands
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A copy of what the commands need, with fewer rows, in which the demo's run is finished."""
+    from tunesmith.tune import fine_tune
+
+    try:
+        locate("starter:minilm-l6")
+    except UserError as fault:
+        if os.environ.get("CI", "").lower() == "true":
+            raise
+        pytest.skip(f"{fault.what}: {fault.fix}")
+    folder = tmp_path_factory.mktemp("docs")
+    shutil.copytree(ROOT / "recipes", folder / "recipes")
+    (folder / "examples/sentiment").mkdir(parents=True)
+    lines = (ROOT / "examples/sentiment/sentiment.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (folder / "examples/sentiment/sentiment.csv").write_text("".join(lines[: ROWS + 1]), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUNESMITH_CACHE", str(folder / "cache"))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.chdir(folder)
+        fine_tune(DEMO, small(["train", DEMO])[2:])
+        yield folder
+
+
+def small(words: list[str]) -> list[str]:
+    """A command at small size: fewer epochs, smaller steps where a test of rates needs many."""
+    if words[0] == "train":
+        given = {word.partition("=")[0] for word in words}
+        stages = range(len(yaml.safe_load((ROOT / DEMO).read_text(encoding="utf-8"))["stages"]))
+        words = [*words, *(f"stages.{i}.epochs=1" for i in stages if f"stages.{i}.epochs" not in given)]
+    return [*words, "batch.rows=8"] if words[0] == "find-lr" else words
+
+
+def test_the_docs_show_every_command_that_a_person_needs_first() -> None:
+    shown = {words[1] for words in ALL_COMMANDS if words[0] == "tunesmith"}
+    assert {"train", "plan", "audit", "predict", "evaluate", "runs", "explain", "find-lr", "report", "schema"} <= shown
+
+
+@pytest.mark.parametrize("words", ALL_COMMANDS, ids=" ".join)
+def test_every_command_that_is_shown_works(
+    words: tuple[str, ...], copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if words[0] == "make":
+        targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.M)
+        assert set(words[1:]) <= set(targets)
+        return
+    assert words[0] == "tunesmith"
+    from tunesmith.cli import main
+
+    monkeypatch.setattr("sys.argv", ["tunesmith", *small(list(words[1:]))])
+    with pytest.raises(SystemExit) as done:
+        main()
+    said = capsys.readouterr()
+    assert done.value.code == EXIT_DONE, said.err
+    assert said.out
+    if "--json" in words:
+        json.loads(said.out)
+    if "--out" in words:
+        assert (copy / words[words.index("--out") + 1]).stat().st_size > 0
+
+
+# Code
+
+
+def test_the_task_in_the_guide_trains(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Installed as a package would be: a module and its metadata on the path."""
+    from tunesmith.tune import fine_tune
+
+    page = ROOT / "docs/tasks.md"
+    place = copy / "installed"
+    metadata = place / "text_score-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (place / "text_score.py").write_text(blocks(page, "python")[0], encoding="utf-8")
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: text-score\nVersion: 1.0\n")
+    entry = blocks(page, "toml")[0]
+    name, target = re.findall(r'^([\w-]+) = "([\w:.]+)"$', entry, flags=re.M)[0]
+    assert '[project.entry-points."tunesmith.tasks"]' in entry
+    (metadata / "entry_points.txt").write_text(f"[tunesmith.tasks]\n{name} = {target}\n")
+    monkeypatch.syspath_prepend(place)
+    recipe = copy / "score.yaml"
+    recipe.write_text(blocks(page, "yaml")[0], encoding="utf-8")
+    try:
+        run = fine_tune(recipe, ["stages.0.epochs=1", "stages.1.epochs=1"])
+    finally:
+        sys.modules.pop("text_score", None)
+    scores = run.read_json("scores.json")
+    assert scores["metric"] == "mean_absolute_error"
+    assert not scores["higher_is_better"]
+    assert 0 < scores["tuned"] < 4
+    promises = {receipt["promise"]: receipt["holds"] for receipt in run.read_json("receipts.json")}
+    assert promises["the saved model reloads to the same outputs"]
+
+
+# Scripts
+
+
+def script(name: str) -> ModuleType:
+    spec = spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+RESULT: dict[str, Any] = {
+    "benchmark": "text_classification",
+    "machine": "a machine, 2 threads",
+    "versions": {"torch": "2.13.0"},
+    "results": [
+        {"case": "head", "ours": 12.345, "peer": 1234.5, "peer_name": "Trainer", "unit": "s", "ratio": 100, "goal": 8},
+        {"case": "all", "ours": 1.0, "peer": None, "peer_name": "Trainer", "unit": "s", "ratio": None, "goal": 1.0},
+    ],
+}
+
+
+def test_numbers_are_written_between_the_marks_and_checked(tmp_path: Path) -> None:
+    readme, result = tmp_path / "README.md", tmp_path / "result.json"
+    result.write_text(json.dumps(RESULT))
+    readme.write_text("before\n<!-- benchmark -->\nold\n<!-- /benchmark -->\nafter\n")
+    order = [sys.executable, str(ROOT / "scripts/readme_numbers.py"), "--result", str(result), "--readme", str(readme)]
+
+    def call(*more: str) -> int:
+        return subprocess.run([*order, *more], check=False, capture_output=True).returncode
+
+    assert call("--check") == 1
+    assert call() == 0
+    assert call("--check") == 0
+    text = readme.read_text()
+    assert text.startswith("before\n<!-- benchmark -->\n|")
+    assert text.endswith("<!-- /benchmark -->\nafter\n")
+    assert "| head | 12.3 | 1,234 (Trainer) | s | 100 | 8 |" in text
+    assert "| all | 1 |  (Trainer) | s |  | 1 |" in text
+    assert "a machine, 2 threads; torch 2.13.0" in text
+    assert "old" not in text
+    result.unlink()
+    assert call() == 2
+
+
+def test_the_readme_has_the_numbers_of_the_committed_result() -> None:
+    numbers = script("readme_numbers")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    if numbers.RESULT.is_file():
+        expected = numbers.filled(readme, numbers.table(json.loads(numbers.RESULT.read_text(encoding="utf-8"))))
+        assert readme == expected, "run scripts/readme_numbers.py"
+    else:
+        assert re.search(r"<!-- benchmark -->\s*<!-- /benchmark -->", readme), "numbers without a result behind them"
+
+
+def test_a_picture_of_a_run_that_is_none_is_refused(tmp_path: Path) -> None:
+    order = [sys.executable, str(ROOT / "scripts/picture_of_report.py"), str(tmp_path), str(tmp_path / "out.png")]
+    done = subprocess.run(order, check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: missing: ")

@@ -1,0 +1,119 @@
+"""The memory plan against real tensors: what is counted exactly must be exact."""
+
+from __future__ import annotations
+
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tunesmith.model.dropout import address_dropout
+from tunesmith.model.layers import LayerGroups
+from tunesmith.model.memory import WORKSPACE_BYTES, block_estimate, plan_memory, saved_bytes
+
+
+def _families() -> Any:
+    spec = spec_from_file_location("families", Path(__file__).parents[1] / "fixtures" / "families.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+families = _families()
+
+
+def _bytes(tensors: Any) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
+def _pair(family: str, train: Any, device: str) -> tuple[nn.Module, Any]:
+    """The model on a device with a stage applied, and its step."""
+    from transformers import AutoModelForSequenceClassification
+
+    config = families.config_of(family, hidden_size=32, intermediate_size=64)
+    config.use_cache = False
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = AutoModelForSequenceClassification.from_config(config)
+    rows, _ = address_dropout(model)
+    layers = LayerGroups.of(model)
+    layers.apply(layers.learning(train))
+    ids, mask = (t.to(device) for t in families.probe((24, 20, 17, 9)))
+
+    def run() -> Tensor:
+        with rows.over([1, 2, 3, 4]):
+            logits = model(input_ids=ids, attention_mask=mask).logits
+            return nn.functional.cross_entropy(logits, torch.zeros(4, dtype=torch.int64, device=device))
+
+    return model, run
+
+
+@pytest.mark.parametrize("train", ["head", 1, "all"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_weights_gradients_and_optimizer_are_exact(train: Any, optimizer: str) -> None:
+    shape, run_shape = _pair("bert", train, "meta")
+    plan = plan_memory(shape, run_shape, optimizer=optimizer, average=True, estimate=0)
+    model, run = _pair("bert", train, "cpu")
+    run().backward()
+    learning = [p for p in model.parameters() if p.requires_grad]
+    kinds: dict[str, Any] = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+    stepper = kinds[optimizer](learning, lr=0.1, **({"momentum": 0.9} if optimizer == "sgd" else {}))
+    stepper.step()
+    state = [v for s in stepper.state.values() for v in s.values() if isinstance(v, Tensor) and v.ndim]
+    assert plan.weights == _bytes([*model.parameters(), *model.buffers()])
+    assert plan.gradients == _bytes(p.grad for p in learning)
+    assert plan.optimizer == _bytes(state)
+    assert plan.average == _bytes(learning)
+    assert plan.traced
+    assert plan.allocated == plan.weights + plan.optimizer + plan.average + plan.activations + plan.gradients
+    assert plan.resident == plan.allocated + WORKSPACE_BYTES
+    assert sum(plan.parts().values()) == plan.resident
+
+
+@pytest.mark.parametrize("train", ["head", 1, "all"])
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_activations_traced_on_the_shape_are_those_of_a_real_step(family: str, train: Any) -> None:
+    model, run = _pair(family, train, "cpu")
+    shape, run_shape = _pair(family, train, "meta")
+    real, traced = saved_bytes(model, run), saved_bytes(shape, run_shape)
+    assert traced == pytest.approx(real, rel=0.05)
+    assert real > 0
+
+
+def test_more_rows_and_more_learning_blocks_keep_more() -> None:
+    sizes = [saved_bytes(*_pair("bert", train, "meta")) for train in ("head", 1, 2, "all")]
+    assert sizes == sorted(set(sizes))
+
+
+def test_a_storage_is_counted_once_and_parameters_not_at_all() -> None:
+    layer = nn.Linear(8, 8, bias=False)
+    x = torch.randn(4, 8)
+    assert saved_bytes(layer, lambda: layer(x) + layer(x.view(4, 8))) == 4 * 8 * 4
+
+
+def test_a_model_that_needs_numbers_is_estimated_and_says_so() -> None:
+    class Looks(nn.Module):
+        """Asks a tensor for its value."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x)[: int(x.sum().item())]
+
+    model = Looks().to("meta")
+    plan = plan_memory(
+        model, lambda: model(torch.ones(2, 4, device="meta")), optimizer="sgd", average=False, estimate=123
+    )
+    assert (plan.activations, plan.traced) == (123, False)
+    assert "moving average" not in plan.parts()
+
+
+def test_the_estimate_is_that_of_the_paper() -> None:
+    assert block_estimate(512, 1024, 24) == 2 * 34 * 512 * 1024 * 24
