@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tunesmith import metrics
-from tunesmith.types import Row, Scores
+from tunesmith.types import Finding, Row, Scores
 
 SHOWN = 12
 LEAST_PROBABILITY = 1e-6
@@ -45,6 +45,23 @@ class Classes:
     """
 
     labels: tuple[str, ...]
+
+    def findings(self) -> list[Finding]:
+        """A warning for labels that differ only in case or blanks."""
+        folded: dict[str, list[str]] = {}
+        for label in self.labels:
+            folded.setdefault(" ".join(label.split()).casefold(), []).append(label)
+        return [
+            Finding(
+                "similar-labels",
+                "warning",
+                f"labels that differ only in case or blanks: {', '.join(map(repr, sorted(variants)))}",
+                "label",
+                "write them alike",
+            )
+            for variants in folded.values()
+            if len(variants) > 1
+        ]
 
     def named(self, probabilities: Sequence[Sequence[float]]) -> list[dict[str, Any]]:
         """Predictions from probabilities [rows, classes]: the most probable label and the probability of each."""

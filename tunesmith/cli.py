@@ -319,7 +319,7 @@ def tasks(as_json: AsJson = False) -> int:
     """List the installed tasks."""
     from tunesmith.task import find_task, task_names
 
-    found = {name: (find_task(name).__doc__ or "").strip().splitlines()[0] for name in task_names()}
+    found = {name: next(iter((find_task(name).__doc__ or "").strip().splitlines()), "") for name in task_names()}
     _emit(found) if as_json else _say("\n".join(f"{name:24} {about}" for name, about in found.items()))
     return EXIT_DONE
 

@@ -181,6 +181,8 @@ def data_receipt(digests: Mapping[str, str], rows: Mapping[str, int], read: int)
 
 
 MEMORY_TOLERANCE = 0.35
+MEMORY_SLACK_BYTES = 100_000_000
+"""What the libraries' own scratch may take beside a small model, whatever the model."""
 
 
 def memory_receipt(predicted: int, measured: int) -> Receipt:
@@ -188,8 +190,8 @@ def memory_receipt(predicted: int, measured: int) -> Receipt:
     ratio = predicted / max(measured, 1)
     return Receipt(
         "memory was predicted",
-        abs(ratio - 1) <= MEMORY_TOLERANCE,
+        abs(ratio - 1) <= MEMORY_TOLERANCE or abs(predicted - measured) <= MEMORY_SLACK_BYTES,
         round(ratio, 3),
-        f"1 ± {MEMORY_TOLERANCE}",
+        f"1 ± {MEMORY_TOLERANCE}, or {MEMORY_SLACK_BYTES / 1e6:,.0f} MB",
         f"predicted {predicted / 1e6:,.0f} MB, measured {measured / 1e6:,.0f} MB above what the process held before",
     )

@@ -105,9 +105,9 @@ def make_plan(prepared: Prepared, *, world: int = 1) -> Plan:
     train = sets["train"]
     free = available_bytes()
     budget = int(free * MEMORY_SHARE) if free is not None and device == "cpu" else None
-    _pick_micro(plan, prepared, model, layers, dropout, train, budget, world)
     for index, stage in enumerate(stages):
         _plan_stage(plan, prepared, index, stage, model, layers, dropout, sets)
+    _pick_micro(plan, prepared, model, layers, dropout, train, budget, world)
     return plan
 
 
@@ -134,6 +134,7 @@ def loader_of(prepared: Prepared, rows: Sequence[Any]) -> Loader:
         length=task.length if padded else None,
         inputs=task.inputs,
         workers=prepared.source.recipe.engine.workers,
+        encode_many=task.encode_many,
     )
 
 
@@ -213,8 +214,8 @@ def _pick_micro(
         if fits or recipe.batch.micro != "auto" or micro == 1:
             break
         micro //= 2
-    need = f"{plan.memory.resident / 2**20:,.0f} MiB"
-    room = "memory is not limited here" if budget is None else f"{budget / 2**20:,.0f} MiB may be used"
+    need = f"{plan.memory.resident / 1e6:,.0f} MB"
+    room = "memory is not limited here" if budget is None else f"{budget / 1e6:,.0f} MB may be used"
     if not fits:
         raise UserError(
             f"plan: stage {plan.memory_stage + 1} needs {need} with {micro} rows per pass, and {room}",
@@ -237,6 +238,7 @@ def _worst_stage(
 ) -> tuple[MemoryPlan, int]:
     from tunesmith.model.memory import block_estimate, plan_memory
     from tunesmith.model.stages import learning_groups
+    from tunesmith.train.recompute import recompute_blocks
 
     recipe, task = prepared.source.recipe, prepared.task
     batch, longest = _worst_batch(task, train, micro)
@@ -245,6 +247,9 @@ def _worst_stage(
     for index, stage in enumerate(plan.resolved):
         groups = learning_groups(layers, stage)
         layers.apply([g.group for g in groups if g.trains])
+        if recipe.engine.gradient_checkpointing:
+            recompute_blocks(layers)
+        cache = plan.stages[index]["cache"]
 
         def run() -> Any:
             with dropout.over(range(1, micro + 1)), _autocast(plan.precision, plan.device):
@@ -256,6 +261,7 @@ def _worst_stage(
             run,
             optimizer=recipe.optimizer.name,
             average=recipe.optimizer.ema is not None,
+            cached=cache["bytes"] if cache["use"] else 0,
             estimate=block_estimate(micro * longest, width, blocks),
         )
         if best is None or found.resident > best[0].resident:

@@ -221,10 +221,15 @@ def _read(source: Source, place: str | Rows, which: str, progress: Progress) -> 
         broken_rows=data.broken_rows,
         limit=data.limit,
         name=data.name,
-        split=data.split if which == "train" else None,
+        split=data.split if which == "train" else data.eval_split or _eval_split(source),
         relative_to=start,
         on_progress=lambda done, total: progress(f"reading {which} rows", done, total),
     )
+
+
+def _eval_split(source: Source) -> str | None:
+    """The split to hold out where nothing names one: ``test``, if the held-out source is the training source."""
+    return "test" if source.recipe.data.eval == source.recipe.data.train else None
 
 
 def _audit(prepared: Prepared, kind: type[Task]) -> None:

@@ -99,6 +99,10 @@ class Task(ABC):
     def encode(self, row: Row, rng: np.random.Generator | None = None) -> Example:
         """One row as tensors without a batch axis. ``rng`` is None when evaluating: no augmentation then."""
 
+    def encode_many(self, rows: Sequence[Row]) -> list[Example]:
+        """Many rows at once, as ``encode`` does without rng; override it where a batch is cheaper than its rows."""
+        return [self.encode(row, None) for row in rows]
+
     @abstractmethod
     def loss(self, model: nn.Module, batch: Batch) -> Sums:
         """Loss sums by unit, never means; the keys' units are the keys of ``count``."""

@@ -197,7 +197,7 @@ def _tune(
         main = early is None or early.main
         if main:
             run.write_json("audit.json", prepared.audit_json())
-        for finding in prepared.findings:
+        for finding in (f for f in prepared.findings if f.level != "error"):
             hooks.say(f"{finding.level}: {finding.code}: {finding.what}")
         prepared.raise_errors()
         plan = make_plan(prepared, world=early.world if early is not None else 1)

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 GUIDES = [ROOT / "README.md", ROOT / "docs/text-classification.md", ROOT / "docs/recipe.md", ROOT / "docs/tasks.md"]
 DEMO = "recipes/text-classification.yaml"
-ROWS = 160
+ROWS = 96
 OPTIONS = find_task("text-classification").Options
 
 
@@ -231,7 +231,7 @@ def test_the_task_in_the_guide_trains(copy: Path, monkeypatch: pytest.MonkeyPatc
     recipe = copy / "score.yaml"
     recipe.write_text(blocks(page, "yaml")[0], encoding="utf-8")
     try:
-        run = fine_tune(recipe, ["stages.0.epochs=1", "stages.1.epochs=1"])
+        run = fine_tune(recipe, ["data.limit=64", "stages.0.epochs=1", "stages.1.epochs=1"])
     finally:
         sys.modules.pop("text_score", None)
     scores = run.read_json("scores.json")

@@ -13,21 +13,19 @@ import resource
 import signal
 import sys
 import time
+from importlib import import_module
 from typing import Any
 
-
-def preload() -> None:
-    import accelerate
-    import safetensors.torch
-    import torch
-    import transformers.models.auto.modeling_auto
-    import transformers.models.bert.modeling_bert
-
-    import tunesmith.cli
-    import tunesmith.tasks.text_classification
-    import tunesmith.tune  # noqa: F401
-
-    assert accelerate, torch
+PRELOADED = (
+    "accelerate",
+    "safetensors.torch",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.bert.modeling_bert",
+    "tunesmith.cli",
+    "tunesmith.tasks.text_classification",
+    "tunesmith.train.loop",
+    "tunesmith.tune",
+)
 
 
 def die_at_disk_event(count: int, under: list[str], note: str) -> None:
@@ -156,7 +154,8 @@ def wait(pid: int, seconds: float) -> int | None:
 
 
 def serve() -> None:
-    preload()
+    for name in PRELOADED:
+        import_module(name)
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         order = json.loads(line)

@@ -121,7 +121,7 @@ def test_a_run_may_go_on_with_another_number_of_processes(place: World) -> None:
 
 
 def test_adamw_and_a_layer_that_nothing_reads(place: World) -> None:
-    """With pooling by mean BERT's pooler gets no gradient; and AdamW agrees wherever there is a gradient to agree on."""
+    """Pooling by mean leaves BERT's pooler without a gradient; AdamW agrees wherever there is one to agree on."""
     stages = [{"train": {"top": 2}, "steps": 6, "lr": 1e-3}, {"train": "all", "steps": 6, "lr": 1e-3}]
     recipe = place.recipe("mean", batch={"rows": 7}, stages=stages, options={"pooling": "mean"})
     code, said = place.train(recipe, "run.name=mean-1")

@@ -69,7 +69,7 @@ def test_a_signal_saves_and_says_how_to_go_on(place: World, number: int, code: i
 @pytest.mark.parametrize("slow", ["reading", "scoring the base", "recording", "finding", "scoring the saved model"])
 def test_a_signal_between_the_steps(place: World, slow: str) -> None:
     """Where no step is being done a signal is met, too: reading, base, recording, range test, proof."""
-    name = f"at-{slow.split()[-1]}"
+    name = f"at-{slow.rpartition(' ')[2]}"
     settings = [f"run.name={name}"]
     recipe = place.recipe()
     if slow == "finding":

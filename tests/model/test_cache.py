@@ -139,7 +139,7 @@ class World:
         with self.rows_in_flight.over([7 * r + 1 for r in rows]), around:
             loss = self.task.loss(self.model, batch)["examples"]
             loss.backward()
-        return float(loss), {n: p.grad.clone() for n, p in self.model.named_parameters() if p.grad is not None}
+        return float(loss.detach()), {n: p.grad.clone() for n, p in self.model.named_parameters() if p.grad is not None}
 
 
 @pytest.fixture(autouse=True)

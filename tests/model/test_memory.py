@@ -57,7 +57,7 @@ def _pair(family: str, train: Any, device: str) -> tuple[nn.Module, Any]:
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_weights_gradients_and_optimizer_are_exact(train: Any, optimizer: str) -> None:
     shape, run_shape = _pair("bert", train, "meta")
-    plan = plan_memory(shape, run_shape, optimizer=optimizer, average=True, estimate=0)
+    plan = plan_memory(shape, run_shape, optimizer=optimizer, average=True, cached=0, estimate=0)
     model, run = _pair("bert", train, "cpu")
     run().backward()
     learning = [p for p in model.parameters() if p.requires_grad]
@@ -109,7 +109,7 @@ def test_a_model_that_needs_numbers_is_estimated_and_says_so() -> None:
 
     model = Looks().to("meta")
     plan = plan_memory(
-        model, lambda: model(torch.ones(2, 4, device="meta")), optimizer="sgd", average=False, estimate=123
+        model, lambda: model(torch.ones(2, 4, device="meta")), optimizer="sgd", average=False, cached=0, estimate=123
     )
     assert (plan.activations, plan.traced) == (123, False)
     assert "moving average" not in plan.parts()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,17 @@ good great lovely warm bright clever bad poor dull cold weak sloppy boring movin
 """
 WORDS = TEXT.split()
 GOOD, BAD = WORDS[20:26], WORDS[26:32]
+
+
+@pytest.fixture(scope="package", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Operations of microseconds gain nothing from a second thread, and wait for it wherever the machine is busy."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def sentences(count: int = 16) -> list[dict[str, Any]]:

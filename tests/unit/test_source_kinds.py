@@ -205,3 +205,20 @@ def test_reading_a_csv_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_folder_of_split_files_is_read_split_by_split(tmp_path: Path) -> None:
+    for name, text in (("train-0.csv", "a"), ("train-1.csv", "b"), ("test.csv", "c")):
+        (tmp_path / name).write_text(f"text,label\n{text},x\n")
+    train = read_rows(tmp_path)
+    assert [row["text"] for row in train] == ["a", "b"]
+    assert any("left alone: 1 of test" in note for note in train.report.notes)
+    assert [row["text"] for row in read_rows(tmp_path, split="test")] == ["c"]
+    with pytest.raises(UserError, match="no files of split 'dev'"):
+        read_rows(tmp_path, split="dev")
+
+
+def test_a_folder_without_split_names_is_read_whole(tmp_path: Path) -> None:
+    for name in ("first.csv", "second.csv"):
+        (tmp_path / name).write_text(f"text,label\n{name},x\n")
+    assert len(read_rows(tmp_path)) == 2

@@ -21,6 +21,7 @@ from tunesmith.types import Batch, Example, Row
 
 BUCKET_WINDOW = 50
 MEMO_BYTES = 512 << 20
+ENCODED_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class Loader:
         length: Length of an example along the padded axis; None where nothing is padded.
         inputs: Columns that the model reads, which name a row in the activation cache.
         workers: Threads that encode ahead; 0 encodes when asked.
+        encode_many: The task's ``encode_many``, for when all rows are encoded at once.
     """
 
     def __init__(
@@ -99,7 +101,9 @@ class Loader:
         length: Callable[[Example], int] | None = None,
         inputs: Sequence[str] = (),
         workers: int = 0,
+        encode_many: Callable[[Sequence[Row]], list[Example]] | None = None,
     ) -> None:
+        self._encode_many = encode_many
         self.rows, self.random, self.workers = rows, random, workers
         self._length, self._inputs = length, tuple(inputs)
         self._encode, self._collate = encode, collate
@@ -114,7 +118,15 @@ class Loader:
         """Length of every row; encodes all of them once where rows differ in length."""
         if self._length is None:
             return [1] * len(self.rows)
-        return [self._length(self.example(i)) for i in range(len(self.rows))]
+        if self._encode_many is None:
+            return [self._length(self.example(i)) for i in range(len(self.rows))]
+        out: list[int] = []
+        for start in range(0, len(self.rows), ENCODED_AT_ONCE):
+            rows = [self.rows[i] for i in range(start, min(start + ENCODED_AT_ONCE, len(self.rows)))]
+            for index, example in enumerate(self._encode_many(rows), start):
+                out.append(self._length(example))
+                self._keep(index, example)
+        return out
 
     @cached_property
     def ids(self) -> list[str]:
@@ -137,11 +149,14 @@ class Loader:
         if index in self._memo:
             return self._memo[index]
         example = self._encode(self.rows[index], None)
+        self._keep(index, example)
+        return example
+
+    def _keep(self, index: int, example: Example) -> None:
         size = _bytes_of(example)
         if self._memo_bytes + size <= MEMO_BYTES:
             self._memo[index] = example
             self._memo_bytes += size
-        return example
 
     def batch(self, indices: Sequence[int] | np.ndarray, address: Address | None = None) -> Batch:
         """Several rows as one batch."""

@@ -147,10 +147,13 @@ def _read_folder(reading: Reading, folder: Path, format: str, split: str | None)
         raise UserError("datasets.save_to_disk did not write this folder", label, "set data.format: auto")
     wanted = None if format in ("auto", "folder") else format
     found = list_folder(folder, label, wanted)
+    files = found.files
+    if found.format != "text-folder":
+        files = _of_split(reading, files, label, split)
     if found.others:
         names = ", ".join(str(file.relative_to(folder)) for file in found.others[:5])
         reading.notes.append(f"{len(found.others):,} other files in {label} were not read: {names}")
-    for file in found.files:
+    for file in files:
         if reading.full:
             break
         place = f"{label}/{file.relative_to(folder).as_posix()}"
@@ -164,6 +167,33 @@ def _read_folder(reading: Reading, folder: Path, format: str, split: str | None)
         reading.notes.append(f"each of {len(found.files):,} .txt files is a row; its folder is the label")
         reading.encoding = reading.encoding or "utf-8"
     reading.format, reading.detected_by = found.format, "recipe" if wanted else "folder content"
+
+
+_SPLIT_NAME = re.compile(r"(train|test|validation|valid|val|dev|eval)(?=[-_.]|$)", re.IGNORECASE)
+
+
+def _of_split(reading: Reading, files: tuple[Path, ...], label: str, split: str | None) -> tuple[Path, ...]:
+    """Where the files are named by split (``train-00000.parquet``, ``test.csv``), those of one of them, aloud.
+
+    Raises:
+        UserError: There are no files of the split that was asked for.
+    """
+    splits: dict[str, list[Path]] = {}
+    for file in files:
+        match = _SPLIT_NAME.match(file.name)
+        splits.setdefault(match[1].lower() if match else "", []).append(file)
+    if len(splits) < 2 and split is None:
+        return files
+    wanted = split or "train"
+    if wanted not in splits:
+        known = ", ".join(name or "files without a split name" for name in splits)
+        raise UserError(
+            f"the folder has no files of split '{wanted}'", label, f"it holds: {known}; name the file itself"
+        )
+    left = ", ".join(f"{len(found)} of {name or 'no split'}" for name, found in splits.items() if name != wanted)
+    if left:
+        reading.notes.append(f"only the files of split '{wanted}' in {label} are read; left alone: {left}")
+    return tuple(splits[wanted])
 
 
 def _read_text(reading: Reading, path: Path, label: str) -> None:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
-WORKSPACE_BYTES = 180 << 20
-"""Scratch of the matrix library and the allocator's slack on a CPU in fp32, measured on shapes from 2 to 130 M."""
+WORKSPACE_BYTES = 64 << 20
+"""Scratch of the matrix library and the allocator's slack on a CPU in fp32."""
 
 STATE_SLOTS = {"adamw": 2, "sgd": 1}
 
@@ -30,6 +30,7 @@ class MemoryPlan:
     optimizer: int
     average: int
     activations: int
+    cached: int
     workspace: int
     traced: bool
 
@@ -41,8 +42,8 @@ class MemoryPlan:
 
     @property
     def resident(self) -> int:
-        """The same with the libraries' workspace: what the process grows by."""
-        return self.allocated + self.workspace
+        """The same with mapped activations and the libraries' workspace: what the process grows by."""
+        return self.allocated + self.cached + self.workspace
 
     def parts(self) -> dict[str, int]:
         """Bytes by part, for the plan."""
@@ -52,6 +53,7 @@ class MemoryPlan:
             "optimizer": self.optimizer,
             "moving average": self.average,
             "activations": self.activations,
+            "activation cache, mapped": self.cached,
             "workspace": self.workspace,
         }
         return {name: size for name, size in found.items() if size}
@@ -90,6 +92,7 @@ def plan_memory(
     *,
     optimizer: str,
     average: bool,
+    cached: int,
     estimate: int,
 ) -> MemoryPlan:
     """Predict the memory of one step.
@@ -99,6 +102,7 @@ def plan_memory(
         run: One micro-batch's loss on that model.
         optimizer: ``adamw`` or ``sgd``.
         average: Whether a moving average of the weights is kept.
+        cached: Bytes of cached activations that are mapped while the stage runs.
         estimate: Bytes of activations to assume when the model can't run on the meta device.
     """
     learning = sum(p.numel() * 4 for p in model.parameters() if p.requires_grad)
@@ -113,6 +117,7 @@ def plan_memory(
         optimizer=learning * STATE_SLOTS[optimizer],
         average=learning if average else 0,
         activations=activations,
+        cached=cached,
         workspace=WORKSPACE_BYTES,
         traced=traced,
     )

@@ -88,7 +88,10 @@ class DataSection(Section):
     )
     name: str | None = Field(default=None, description="Configuration name of a Hugging Face data set.")
     split: str | None = Field(
-        default=None, description="Split of a Hugging Face data set to train on (default: train)."
+        default=None, description="Split of a data set or of a folder of split files to train on (default: train)."
+    )
+    eval_split: str | None = Field(
+        default=None, description="Split that is held out, where data.eval names such a source (default: test)."
     )
 
 

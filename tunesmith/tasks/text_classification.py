@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -99,6 +100,9 @@ class TextClassification(Task):
     @property
     def pooling(self) -> str:
         """``model``, or the pooling of a sentence encoder."""
+        if self.adapted and self.options.pooling not in ("auto", "model"):
+            what = f"options.pooling: {self.options.pooling} can't go with an adapter: peft knows no such model"
+            raise UserError(what, "recipe: options.pooling", "write pooling: model, or remove the adapter")
         if self.options.pooling != "auto":
             return self.options.pooling
         # An adapter is saved for peft, which loads it onto the architecture's own classifier.
@@ -116,7 +120,7 @@ class TextClassification(Task):
                 "add them, or leave options.labels out",
             )
         step = max(1, len(rows) // SURVEYED_ROWS)
-        lengths = np.array([n for n in self._token_counts(rows[i]["text"] for i in range(0, len(rows), step))])
+        lengths = np.array([n for n in self._token_counts(_text(rows[i]) for i in range(0, len(rows), step))])
         limit = self._limit(int(-(-np.percentile(lengths, 99.5) // 8) * 8))
         total = sum(counts.values())
         balanced = [total / (len(labels) * max(1, counts[label])) for label in labels]
@@ -161,21 +165,16 @@ class TextClassification(Task):
         return stored if sorted(stored) == sorted(labels) else labels
 
     def _token_counts(self, texts: Iterable[str]) -> Iterator[int]:
-        batch: list[str] = []
-        for text in texts:
-            batch.append(str(text))
-            if len(batch) == 256:
-                yield from map(len, self.tokenizer(batch, verbose=False)["input_ids"])
-                batch = []
-        if batch:
+        left = iter(texts)
+        while batch := [str(text) for text in islice(left, 256)]:
             yield from map(len, self.tokenizer(batch, verbose=False)["input_ids"])
 
     def audit(self, train: Sequence[Row], held_out: Sequence[Row]) -> Iterable[Finding]:
         """Rows that are cut, and labels that differ only in case or blanks."""
         limit = self.facts.values["max_length"]
         # Fewer characters than tokens allowed can't be cut: only the longer texts are tokenized again.
-        long = [row for rows in (train, held_out) for row in rows if len(str(row["text"])) > limit]
-        counted = self._token_counts(row["text"] for row in long)
+        long = [row for rows in (train, held_out) for row in rows if len(_text(row)) > limit]
+        counted = self._token_counts(map(_text, long))
         cut = [(row, n) for row, n in zip(long, counted, strict=True) if n > limit]
         if cut:
             share = len(cut) / (len(train) + len(held_out))
@@ -189,18 +188,7 @@ class TextClassification(Task):
                 tuple(row["id"] for row, _ in cut[:5]),
                 share,
             )
-        folded: dict[str, set[str]] = {}
-        for label in self.labels:
-            folded.setdefault(" ".join(label.split()).casefold(), set()).add(label)
-        for variants in folded.values():
-            if len(variants) > 1:
-                yield Finding(
-                    "similar-labels",
-                    "warning",
-                    f"labels that differ only in case or blanks: {', '.join(map(repr, sorted(variants)))}",
-                    "label",
-                    "write them alike",
-                )
+        yield from self.classes.findings()
 
     def _config(self) -> Any:
         names = dict(enumerate(self.labels))
@@ -208,8 +196,8 @@ class TextClassification(Task):
             self.source, num_labels=len(names), id2label=names, label2id={v: k for k, v in names.items()}
         )
         config.problem_type = "single_label_classification"
-        if getattr(config, "pad_token_id", None) is None:
-            config.pad_token_id = self.tokenizer.pad_token_id
+        # Heads of decoders find a text's end by this number: it must be the one that ``collate`` pads with.
+        config.pad_token_id = self.tokenizer.pad_token_id
         if getattr(config, "use_cache", False):
             # Keys and values of earlier tokens serve generation; here they would only fill memory.
             config.use_cache = False
@@ -256,7 +244,10 @@ class TextClassification(Task):
 
     def encode(self, row: Row, rng: np.random.Generator | None = None) -> Example:
         """Token ids, cut at ``max_length``, and the label's number."""
-        ids = self.tokenizer(str(row["text"]), truncation=True, max_length=self.facts.values["max_length"])["input_ids"]
+        ids = self.tokenizer(_text(row), truncation=True, max_length=self.facts.values["max_length"])["input_ids"]
+        return self._example(ids, row)
+
+    def _example(self, ids: list[int], row: Row) -> Example:
         # An empty text is no token at all where the tokenizer adds none of its own (GPT-2).
         ids = ids or [self._anything]
         example: dict[str, Any] = {"input_ids": torch.tensor(ids, dtype=torch.int64)}
@@ -277,6 +268,12 @@ class TextClassification(Task):
         last token, and learned positions count from the left.
         """
         return getattr(load_config(self.source), "summary_type", None) == "last" and self.pooling == "model"
+
+    def encode_many(self, rows: Sequence[Row]) -> list[Example]:
+        """The same for many rows: the tokenizer takes a batch in a fraction of the time."""
+        limit = self.facts.values["max_length"]
+        found = self.tokenizer([_text(row) for row in rows], truncation=True, max_length=limit)["input_ids"]
+        return [self._example(ids, row) for ids, row in zip(found, rows, strict=True)]
 
     def length(self, example: Example) -> int:
         """Tokens."""
@@ -366,7 +363,7 @@ class TextClassification(Task):
 
     def show(self, rows: Sequence[Row], base: Sequence[Any] | None, tuned: Sequence[Any]) -> list[dict[str, Any]]:
         """Confusion matrices, the table by class, calibration, the worst mistakes, what changed."""
-        return self.classes.panels(rows, base, tuned, lambda row: str(row["text"]))
+        return self.classes.panels(rows, base, tuned, _text)
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """A transformers classifier, or a sentence-transformers folder whose ``encode`` gives the logits."""
@@ -396,3 +393,9 @@ class TextClassification(Task):
 
 
 _HEAD_DROPOUT = ("classifier_dropout", "hidden_dropout_prob", "dropout")
+
+
+def _text(row: Row) -> str:
+    """A row's text; the audit has counted the rows that have none, and they are empty here, not the word None."""
+    value = row.get("text")
+    return "" if value is None else str(value)

@@ -124,7 +124,7 @@ class LocalEngine:
             flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
             torch.distributed.all_reduce(flat)
             flat /= self.world
-            for gradient, part in zip(bucket, flat.split([g.numel() for g in bucket]), strict=True):
+            for gradient, part in zip(bucket, torch.split(flat, [g.numel() for g in bucket]), strict=True):
                 gradient.copy_(part.view_as(gradient))
 
     def clip(self, optimizer: torch.optim.Optimizer, limit: float | None) -> float:

@@ -56,7 +56,6 @@ class Loop:
     def __init__(self, job: Job, emit: Callable[[dict[str, Any]], None]) -> None:
         self.job, self._emit = job, emit
         self.at = Position()
-        self.caches: list[StageCache | None] = []
         self.micro = job.micro
         self.cache: StageCache | None = None
         self.optimizer: torch.optim.Optimizer | None = None
@@ -177,7 +176,6 @@ class Loop:
             with untouched_buffers(self.job.model):
                 difference = self.cache.largest_difference("train", rows)
             self.at.ended.append({"stage": name, "difference": difference})
-        self.caches.append(self.cache)
         self.cache = None
         self.at.stage, self.at.stage_step, self.at.rate, self.at.over = index + 1, 0, None, False
         seconds = time.monotonic() - started
