@@ -211,13 +211,19 @@ class TextClassification(Task):
         if self.pooling == "model":
             model, fresh = load_model(AutoModelForSequenceClassification, self.source, config)
             head = {n for n, _ in model.named_parameters() if not n.startswith(model.base_model_prefix + ".")}
-            self.knows_labels = self._same_labels() and not (fresh & head)
+            self.knows_labels = stored_labels(load_config(self.source)) == self.labels and not (fresh & head)
             # A head for as many other labels fits in shape alone: what it knows is about something else.
-            self.fresh = fresh if self._same_labels() else fresh | renew_output(model, head, len(self.labels))
+            self.fresh = (
+                fresh
+                if stored_labels(load_config(self.source)) == self.labels
+                else fresh | renew_output(model, head, len(self.labels))
+            )
             return model  # type: ignore[no-any-return]
         transformer, fresh = load_model(AutoModel, self.source, config)
         model = self._sentence_model(transformer, config)
-        self.knows_labels = self._same_labels() and model.load_head(Path(self.source.folder))
+        self.knows_labels = stored_labels(load_config(self.source)) == self.labels and model.load_head(
+            Path(self.source.folder)
+        )
         kept = frozenset() if self.knows_labels else frozenset({"classifier.weight", "classifier.bias"})
         inside = {f"encoder.transformer.{name}" for name in fresh}
         self.fresh = frozenset(inside & {n for n, _ in model.named_parameters()}) | kept
@@ -226,9 +232,6 @@ class TextClassification(Task):
     def _sentence_model(self, transformer: nn.Module, config: Any) -> SentenceClassifier:
         dropout = next((getattr(config, n) for n in _HEAD_DROPOUT if getattr(config, n, None) is not None), 0.0)
         return SentenceClassifier(SentenceEncoder(transformer, self.pooling), len(self.labels), dropout)
-
-    def _same_labels(self) -> bool:
-        return stored_labels(load_config(self.source)) == self.labels
 
     def skeleton(self) -> nn.Module:
         """The model's shape on the meta device, from its configuration alone."""

@@ -105,11 +105,13 @@ class StageCache:
         where an earlier run was interrupted.
         """
         engine, store = self.request.engine, self.cache.store
-        todo = []
+        missing = []
         for name, loader in self.request.sets.items():
             for batch in sorted_batches(loader.lengths, rows):
                 if any(loader.keys[i] not in store for i in batch):
-                    todo.append((name, batch))
+                    missing.append((name, batch))
+        # Ranks share out one list: what a slower rank finds in the store may be a faster one's of just now.
+        todo = engine.gather(missing)[0]
         total, done = sum(len(batch) for _, batch in todo), 0
         modes = [(module, module.training) for module in self.request.model.modules()]
         self.request.model.eval()

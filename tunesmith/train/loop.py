@@ -21,7 +21,7 @@ from tunesmith.machine import cache_folder
 from tunesmith.model.stages import LearningGroup, learning_groups, stage_name
 from tunesmith.recipe import Stage
 from tunesmith.run import refusal
-from tunesmith.train.caching import CacheRequest, StageCache, encoding_fingerprint, open_cache
+from tunesmith.train.caching import CacheDecision, CacheRequest, StageCache, encoding_fingerprint, open_cache
 from tunesmith.train.checkpoint import Checkpoint
 from tunesmith.train.guard import check_finite, named_rows, rehearse, stop_asked, untouched_buffers
 from tunesmith.train.inference import predict_rows
@@ -58,6 +58,7 @@ class Loop:
         self.at = Position()
         self.micro = job.micro
         self.cache: StageCache | None = None
+        self.decisions: list[CacheDecision] = []
         self.optimizer: torch.optim.Optimizer | None = None
         self.average: MovingAverage | None = None
         self.learned: set[str] = set()
@@ -201,6 +202,7 @@ class Loop:
         )
         with untouched_buffers(job.model):
             opened, decision = open_cache(request)
+        self.decisions.append(decision)
         if opened is None and job.recipe.cache.use == "on":
             raise UserError(
                 f"cache.use: on, but stage {stage_name(stage)!r} can't use it: {decision.reason}",
