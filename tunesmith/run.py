@@ -190,23 +190,6 @@ class Run:
             events.append(event)
         return events, torn
 
-    def truncate_events(self, after_step: int) -> int:
-        """Drop what was logged past a step, before a resume from there logs it again; gives the number dropped.
-
-        Events without a step share the fate of the last event with one before them.
-        """
-        events, torn = self.read_events()
-        kept, past = [], False
-        for event in events:
-            step = event.get("step")
-            past = step > after_step if isinstance(step, int | float) else past
-            if not past:
-                kept.append(event)
-        self.close()
-        if torn or len(kept) < len(events):
-            write_whole(self.events, b"".join(map(_line, kept)))
-        return len(events) - len(kept) + torn
-
     def close(self) -> None:
         """Close the event log; the next event opens it again."""
         if self._log is not None:

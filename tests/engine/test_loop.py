@@ -32,20 +32,28 @@ def _one_thread() -> Iterator[None]:
 HEAD_THEN_ALL = [{"train": "head", "steps": 5, "lr": 1e-2}, {"train": "all", "steps": 8, "lr": 1e-3}]
 
 
+UNKNOWN = 1
+"""Token of a word that the tokenizer does not have: the poison in the rows below."""
+
+
+def bad_number(batch: Any, bad: float, good: float) -> Tensor:
+    """``bad`` for a batch with poison in it, else ``good``; on the meta device, too."""
+    poison = (batch["input_ids"] == UNKNOWN).any()
+    return torch.where(poison, torch.full_like(poison, bad, dtype=torch.float32), good)
+
+
 class Poisoned(TextClassification):
-    """Text classification with a row in it whose loss is not a number."""
-
-    factor = float("nan")
-
-    def encode(self, row: Mapping[str, Any], rng: Any = None) -> Any:
-        return {**super().encode(row, rng), "bad": torch.tensor("poison" in str(row["text"]))}
-
-    def collate(self, examples: Any) -> Any:
-        return {**super().collate(examples), "bad": torch.stack([e["bad"] for e in examples])}
+    """Text classification with rows in it whose loss is not a number."""
 
     def loss(self, model: torch.nn.Module, batch: Any) -> dict[str, Tensor]:
-        sums = super().loss(model, batch)
-        return {k: v * self.factor if bool(batch["bad"].any()) else v for k, v in sums.items()}
+        return {k: v * bad_number(batch, float("nan"), 1.0) for k, v in super().loss(model, batch).items()}
+
+
+class Shifted(TextClassification):
+    """The same with an infinite loss, whose gradient is finite."""
+
+    def loss(self, model: torch.nn.Module, batch: Any) -> dict[str, Tensor]:
+        return {k: v + bad_number(batch, float("inf"), 0.0) for k, v in super().loss(model, batch).items()}
 
 
 def poisoned(world: World, monkeypatch: pytest.MonkeyPatch, kind: type[TextClassification]) -> dict[str, Any]:
@@ -86,11 +94,6 @@ def test_a_loss_that_is_not_finite(world: World, monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_infinite_loss_with_a_finite_gradient_is_not_applied(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Shifted(Poisoned):
-        def loss(self, model: torch.nn.Module, batch: Any) -> dict[str, Tensor]:
-            sums = TextClassification.loss(self, model, batch)
-            return {k: v + float("inf") if bool(batch["bad"].any()) else v for k, v in sums.items()}
-
     order = poisoned(world, monkeypatch, Shifted)
     optimizer_steps: list[int] = []
     whole = torch.optim.AdamW.step

@@ -264,7 +264,6 @@ def test_events_come_back_in_order_and_survive_a_kill(run: Run) -> None:
 
 def test_no_events_yet(run: Run) -> None:
     assert run.read_events() == ([], False)
-    assert run.truncate_events(5) == 0
 
 
 @pytest.mark.parametrize("tail", [b'{"kind": "st', b'{"kind": "step", "step": 3}', b"\x00\x00\x00\n", b'{"a": \xff'])
@@ -288,27 +287,6 @@ def test_damage_before_the_last_event_is_an_error(run: Run) -> None:
     with pytest.raises(UserError, match="event is damaged") as caught:
         run.read_events()
     assert caught.value.where == f"{run.events}:2"
-
-
-def test_a_resume_drops_what_was_logged_past_it(run: Run) -> None:
-    log = [
-        {"kind": "lr-finder", "rates": []},
-        {"kind": "stage", "step": 0},
-        {"kind": "step", "step": 1},
-        {"kind": "eval", "step": 2},
-        {"kind": "warning", "text": "kept: it came with step 2"},
-        {"kind": "step", "step": 3},
-        {"kind": "cache", "rows": 5},
-        {"kind": "step", "step": 4},
-    ]
-    for event in log:
-        run.append_event(event)
-    with run.events.open("ab") as file:
-        file.write(b'{"kind"')
-    assert run.truncate_events(2) == 4
-    run.append_event({"kind": "resume", "step": 2})
-    assert run.read_events() == ([*log[:5], {"kind": "resume", "step": 2}], False)
-    assert run.truncate_events(2) == 0
 
 
 def test_a_second_process_is_refused_and_a_killed_one_lets_go(run: Run) -> None:

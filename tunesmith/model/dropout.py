@@ -117,19 +117,30 @@ class RowDropout(nn.Module):
                 "write optimizer: {dropout: 0}",
             )
         per_row = x.numel() // len(keys)
-        at = (per_row, x.device)
-        if at not in self.rows.positions:
-            if len(self.rows.positions) > 256:
-                self.rows.positions.clear()
-            self.rows.positions[at] = _mix(torch.arange(1, per_row + 1, dtype=torch.int32, device=x.device))
         row = _mix((keys.to(x.device) ^ (self.index * 0x3C6EF372 & 0x7FFFFFFF)).add_(0x1B873593))
-        bits = row[:, None] ^ self.rows.positions[at][None, :]
+        bits = row[:, None] ^ self._positions(per_row, x.device)[None, :]
         # One more round over every element is the least that leaves no pattern; each pass over them costs time.
         bits *= 0x7FEB352D
         bits ^= bits >> 15
         bits *= 0x297A2D39
         kept = bits >= int(self.rate * 2**32) - 2**31
         return kept.to(x.dtype).mul_(1.0 / (1.0 - self.rate)).view(x.shape)
+
+    def _positions(self, count: int, device: torch.device) -> Tensor:
+        """Hashes of the elements' places, kept by their number."""
+        if torch.compiler.is_compiling():
+            # A lookup by length would make the compiler start anew for every length of text.
+            return _hashed_positions(count, device)
+        at = (count, device)
+        if at not in self.rows.positions:
+            if len(self.rows.positions) > 256:
+                self.rows.positions.clear()
+            self.rows.positions[at] = _hashed_positions(count, device)
+        return self.rows.positions[at]
+
+
+def _hashed_positions(count: int, device: torch.device) -> Tensor:
+    return _mix(torch.arange(1, count + 1, dtype=torch.int32, device=device))
 
 
 def address_dropout(model: nn.Module, rate: float | None = None) -> tuple[RowKeys, list[str]]:

@@ -174,6 +174,35 @@ def longest_input(config: Any, tokenizer: Any) -> int | None:
     return min(limits) if limits else None
 
 
+def chosen_length(source: Weights, tokenizer: Any, wanted: int | str, lengths: Any) -> int:
+    """Most tokens of a text: the number wanted where the model takes it, or for ``auto`` what nearly all texts have.
+
+    Args:
+        source: The weights.
+        tokenizer: Theirs.
+        wanted: A number, or ``auto`` for the 99.5th percentile in steps of eight, bounded by the model.
+        lengths: Tokens of the texts, [texts].
+
+    Raises:
+        UserError: The model takes fewer tokens, or adds so many of its own that no text is left.
+    """
+    import numpy as np
+
+    longest = longest_input(load_config(source), tokenizer)
+    if not isinstance(wanted, int):
+        usual = int(-(-np.percentile(lengths, 99.5) // 8) * 8)
+        return min(usual, longest) if longest else usual
+    special = tokenizer.num_special_tokens_to_add()
+    if longest and wanted > longest:
+        what, least = f"are more than the {longest} that the model takes", f"at most {longest}"
+    elif wanted <= special:
+        what, least = f"leave no room for the text: the model adds {special} of its own", f"at least {special + 1}"
+    else:
+        return wanted
+    fix = f"write {least}, or auto"
+    raise UserError(f"options.max_length: {wanted} tokens {what}", "recipe: options.max_length", fix)
+
+
 _OFFSET = (
     "roberta",
     "roberta-prelayernorm",

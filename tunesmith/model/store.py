@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -90,10 +91,17 @@ class ActivationStore:
         return len(self._places)
 
     def append(self, keys: Sequence[bytes], lengths: Sequence[int], leaves: Sequence[Tensor]) -> None:
-        """Keep these rows. ``leaves``: one tensor [rows, (padded), ...] per layout; padding is not stored."""
+        """Keep these rows. ``leaves``: one tensor [rows, (padded), ...] per layout; padding is not stored.
+
+        A row that is held already is not taken again: the same row in another batch differs in its last bit, and which
+        of the two a later process reads must not depend on chance.
+        """
         if self._open is None:
             self._open = _Segment(self.folder, len(self.layouts))
-        self._open.add(keys, lengths, leaves, self.layouts)
+        fresh = [i for i, key in enumerate(keys) if key not in self._places and key not in self._open.held]
+        # Of a row that stands twice in this batch the first is taken.
+        fresh = [i for i in fresh if keys.index(keys[i]) == i]
+        self._open.add(keys, lengths, leaves, self.layouts, fresh)
         if len(self._open.keys) >= SEGMENT_ROWS or self._open.bytes >= SEGMENT_BYTES:
             self.flush()
 
@@ -158,14 +166,20 @@ class _Segment:
     """A segment being written: data files first, the index last."""
 
     def __init__(self, folder: Path, leaves: int) -> None:
-        self.folder, self.stem = folder, uuid.uuid4().hex
+        self.folder, self.stem = folder, f"{time.time_ns():020d}-{uuid.uuid4().hex[:12]}"
         self.keys: list[bytes] = []
+        self.held: set[bytes] = set()
         self.lengths: list[int] = []
         self.bytes = 0
         self.files: list[BinaryIO] = [(folder / f"{self.stem}.{n}.bin").open("wb") for n in range(leaves)]
 
     def add(
-        self, keys: Sequence[bytes], lengths: Sequence[int], leaves: Sequence[Tensor], layouts: Sequence[LeafLayout]
+        self,
+        keys: Sequence[bytes],
+        lengths: Sequence[int],
+        leaves: Sequence[Tensor],
+        layouts: Sequence[LeafLayout],
+        chosen: Sequence[int],
     ) -> None:
         for file, leaf, layout in zip(self.files, leaves, layouts, strict=True):
             longest = max(lengths)
@@ -174,12 +188,12 @@ class _Segment:
                 raise ValueError(f"activations of shape {tuple(leaf.shape)} where {shape} was promised")
             data = leaf.detach().to(device="cpu", dtype=layout.dtype)
             starts = [longest - n if layout.left else 0 for n in lengths]
-            rows = [data[i, a : a + n] for i, (a, n) in enumerate(zip(starts, lengths, strict=True))]
-            rows = rows if layout.ragged else [data]
-            for row in rows:
+            for i in chosen:
+                row = data[i, starts[i] : starts[i] + lengths[i]] if layout.ragged else data[i]
                 self.bytes += file.write(row.contiguous().view(-1).view(torch.uint8).numpy().data)
-        self.keys.extend(keys)
-        self.lengths.extend(lengths)
+        self.keys.extend(keys[i] for i in chosen)
+        self.lengths.extend(lengths[i] for i in chosen)
+        self.held.update(self.keys[-len(chosen) :] if chosen else ())
 
     def close(self) -> Path:
         for file in self.files:

@@ -21,10 +21,10 @@ from tunesmith.classification import Classes, label_of, ordered_labels
 from tunesmith.errors import UserError
 from tunesmith.model.pretrained import (
     absent_parameters,
+    chosen_length,
     load_config,
     load_model,
     load_tokenizer,
-    longest_input,
     renew_output,
     stored_labels,
 )
@@ -121,7 +121,7 @@ class TextClassification(Task):
             )
         step = max(1, len(rows) // SURVEYED_ROWS)
         lengths = np.array([n for n in self._token_counts(_text(rows[i]) for i in range(0, len(rows), step))])
-        limit = self._limit(int(-(-np.percentile(lengths, 99.5) // 8) * 8))
+        limit = chosen_length(self.source, self.tokenizer, self.options.max_length, lengths)
         total = sum(counts.values())
         balanced = [total / (len(labels) * max(1, counts[label])) for label in labels]
         weights = balanced if self.options.class_weights == "balanced" else [1.0] * len(labels)
@@ -142,22 +142,6 @@ class TextClassification(Task):
             "truncated_share": cut,
         }
         return Facts(values, lines)
-
-    def _limit(self, wanted: int) -> int:
-        """Most tokens of a text: the recipe's number where the model takes it, else ``wanted`` as far as it does."""
-        longest = longest_input(load_config(self.source), self.tokenizer)
-        limit = self.options.max_length
-        if limit == "auto":
-            return min(wanted, longest) if longest else wanted
-        special = self.tokenizer.num_special_tokens_to_add()
-        if longest and limit > longest:
-            what, least = f"are more than the {longest} that the model takes", f"at most {longest}"
-        elif limit <= special:
-            what, least = f"leave no room for the text: the model adds {special} of its own", f"at least {special + 1}"
-        else:
-            return limit
-        fix = f"write {least}, or auto"
-        raise UserError(f"options.max_length: {limit} tokens {what}", "recipe: options.max_length", fix)
 
     def _order_of(self, labels: list[str]) -> list[str]:
         """The base model's own order where it is a classifier of exactly these labels, so that its head still fits."""
