@@ -104,7 +104,7 @@ def test_all_layers_is_measured_without_a_cache(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (row,) = quick("text_classification", "all", capsys)
-    assert row["size"]["cache"] == "no cache"
+    assert "too few to repay the recording" in row["size"]["cache"]
     assert row["goal"] == 1.0
 
 
