@@ -23,7 +23,8 @@ def table(result: Mapping[str, Any]) -> str:
     lines = ["| case | ours | peer | unit | ratio | goal |", "|---|--:|--:|---|--:|--:|"]
     for one in result["results"]:
         ours, peer, ratio, goal = (_number(one[name]) for name in ("ours", "peer", "ratio", "goal"))
-        lines.append(f"| {one['case']} | {ours} | {peer} ({one['peer_name']}) | {one['unit']} | {ratio} | {goal} |")
+        peer += f" ({one['peer_name']})" if one["peer_name"] else ""
+        lines.append(f"| {one['case']} | {ours} | {peer} | {one['unit']} | {ratio} | {goal} |")
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     where = f"`benchmarks/{result['benchmark']}.py` on {_words(result['machine'])}; {versions}."
     return "\n".join([*lines, "", where])
@@ -36,7 +37,10 @@ def _number(value: float | None) -> str:
 
 
 def _words(machine: Any) -> str:
-    return ", ".join(f"{v}" for v in machine.values()) if isinstance(machine, Mapping) else str(machine)
+    if not isinstance(machine, Mapping):
+        return str(machine)
+    gpu = f", {machine['gpu']}" if machine["gpu"] else ""
+    return f"{machine['cpu']}, {machine['threads']} threads{gpu}, {machine['platform']}"
 
 
 def filled(readme: str, text: str) -> str:
