@@ -1,21 +1,38 @@
-"""Write the benchmark's numbers into the README, between its two marks, from the committed result.
+"""Write measured numbers into the README, each between its two marks, from the committed results.
 
-python scripts/readme_numbers.py            # writes
-python scripts/readme_numbers.py --check    # exit code 1 where the README says something else
+    python scripts/readme_numbers.py            # writes
+    python scripts/readme_numbers.py --check    # exit code 1 where the README says something else
+
+`<!-- benchmark NAME -->` gets the table of `benchmarks/results/NAME.json`, `<!-- recipe NAME -->` the outcome of
+`benchmarks/results/recipes/NAME.json`, which is the `scores.json` of a run of `recipes/NAME.yaml`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULT = ROOT / "benchmarks" / "results" / "text_classification.json"
-BEGIN, END = "<!-- benchmark -->", "<!-- /benchmark -->"
+RESULTS = ROOT / "benchmarks" / "results"
+MARK = re.compile(r"<!-- (benchmark|recipe) ([\w-]+) -->\n.*?<!-- /\1 -->", re.DOTALL)
+
+
+def outcome(scores: Mapping[str, Any]) -> str:
+    """What a run of a recipe came to, as a Markdown table."""
+    low, high = scores["interval"]
+    lines = ["| on the held-out rows | " + scores["metric"].replace("_", " ") + " |", "|---|--:|"]
+    lines += [f"| {name} | {_number(value)} |" for name, value in (scores.get("bases") or {}).items()]
+    lines += [f"| after {s['name']} | {_number(s['score'])} |" for s in scores["stages"][:-1]]
+    lines.append(f"| tuned | {_number(scores['tuned'])} |")
+    difference = (
+        f"{scores['difference']:+.3f} [{low:+.3f}, {high:+.3f}] against {scores['base_name']}: {scores['verdict']}"
+    )
+    return "\n".join([*lines, "", f"{scores['rows']} rows, 95 % interval: {difference}."])
 
 
 def table(result: Mapping[str, Any]) -> str:
@@ -43,32 +60,46 @@ def _words(machine: Any) -> str:
     return f"{machine['cpu']}, {machine['threads']} threads{gpu}, {machine['platform']}"
 
 
-def filled(readme: str, text: str) -> str:
-    """The README with ``text`` between the marks.
+def text_of(kind: str, name: str, results: Path) -> str | None:
+    """What belongs between the marks of a kind; None where there is no result yet."""
+    file = results / f"{name}.json" if kind == "benchmark" else results / "recipes" / f"{name}.json"
+    if not file.is_file():
+        return None
+    result = json.loads(file.read_text(encoding="utf-8"))
+    return table(result) if kind == "benchmark" else outcome(result)
+
+
+def filled(readme: str, results: Path = RESULTS) -> str:
+    """The README with every result between its marks; marks without a result hold nothing.
 
     Raises:
-        ValueError: The marks are not there, once each and in order.
+        ValueError: There are no marks.
     """
-    if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.index(BEGIN) > readme.index(END):
-        raise ValueError(f"the README must hold {BEGIN} and {END}, once each and in this order")
-    before, after = readme[: readme.index(BEGIN)], readme[readme.index(END) :]
-    return f"{before}{BEGIN}\n{text}\n{after}"
+    if not MARK.search(readme):
+        raise ValueError("the README holds no marks: <!-- benchmark NAME -->, then <!-- /benchmark -->")
+
+    def one(found: re.Match[str]) -> str:
+        kind, name = found[1], found[2]
+        text = text_of(kind, name, results)
+        return f"<!-- {kind} {name} -->\n" + (f"{text}\n" if text is not None else "") + f"<!-- /{kind} -->"
+
+    return MARK.sub(one, readme)
 
 
 def main() -> int:
     """Write or check; 0 done, 1 out of date, 2 no result."""
-    parser = argparse.ArgumentParser(description="Write the benchmark's numbers into the README.")
+    parser = argparse.ArgumentParser(description="Write the measured numbers into the README.")
     parser.add_argument("--check", action="store_true", help="write nothing, say whether the README is up to date")
-    parser.add_argument("--result", type=Path, default=RESULT)
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
     given = parser.parse_args()
-    if not given.result.is_file():
-        sys.stderr.write(f"error: there is no result yet\n  --> {given.result}\n  fix: run the benchmark first\n")
+    if not any(given.results.glob("*.json")):
+        sys.stderr.write(f"error: there is no result yet\n  --> {given.results}\n  fix: run a benchmark first\n")
         return 2
     old = given.readme.read_text(encoding="utf-8")
-    new = filled(old, table(json.loads(given.result.read_text(encoding="utf-8"))))
+    new = filled(old, given.results)
     if given.check and new != old:
-        sys.stderr.write("error: the README's numbers are not those of the result\n  fix: run this without --check\n")
+        sys.stderr.write("error: the README's numbers are not those of the results\n  fix: run this without --check\n")
         return 1
     if not given.check:
         given.readme.write_text(new, encoding="utf-8")

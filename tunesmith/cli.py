@@ -162,8 +162,10 @@ def audit(
     if as_json:
         _emit(prepared.audit_json())
     else:
-        from tunesmith.report.console import findings_text
+        from tunesmith.report.console import findings_text, previews_text
 
+        if shown := prepared.previews():
+            _say(previews_text(shown, colour=sys.stdout.isatty()))
         _say(findings_text(prepared.findings))
     worst = levels[: levels.index(fail_on) + 1]
     return EXIT_FINDINGS if any(f.level in worst for f in prepared.findings) else EXIT_DONE
@@ -231,11 +233,20 @@ def evaluate(
 @app.command()
 def predict(
     run: RunPath,
-    inputs: Annotated[list[str], typer.Argument(help="Files of rows, or plain inputs.", metavar="INPUT")],
+    inputs: Annotated[list[str] | None, typer.Argument(help="Files of rows, or plain inputs.", metavar="INPUT")] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Talk to the model, turn by turn.")] = False,
     as_json: AsJson = False,
 ) -> int:
     """Use the tuned model of a finished run."""
     from tunesmith.predict import predict as predict_inputs
+
+    if chat:
+        from tunesmith.predict import listen, talk
+
+        talk(run, inputs or (), listen=listen, say=_say)
+        return EXIT_DONE
+    if not inputs:
+        raise UserError("there is no INPUT", "command line", "give a text or a file of rows, or --chat")
 
     with _shown(as_json) as (_say_line, bar):
         found = predict_inputs(run, inputs, progress=bar.work)
@@ -245,6 +256,29 @@ def predict(
         from tunesmith.report.console import predictions_text
 
         _say(predictions_text(found))
+    return EXIT_DONE
+
+
+@app.command()
+def export(
+    run: RunPath,
+    out: Annotated[Path, typer.Option(help="Folder for the whole model; it must not exist.")],
+    dtype: Annotated[str, typer.Option(help="Type of the merged weights: bf16, fp16 or fp32.")] = "bf16",
+    as_json: AsJson = False,
+) -> int:
+    """Merge a run's adapter into its base, and measure that the result says the same."""
+    from tunesmith.export import TOLERANCE, merge_adapter
+
+    if dtype not in TOLERANCE:
+        raise UserError(
+            f"--dtype {dtype}: there is no such type", "command line", f"write one of {', '.join(TOLERANCE)}"
+        )
+    with _shown(as_json) as (_say_line, bar):
+        made = merge_adapter(run, out, dtype=dtype, progress=bar.work)
+    if as_json:
+        _emit(made.to_json())
+    else:
+        _say(str(made))
     return EXIT_DONE
 
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from tunesmith.train.checkpoint import Checkpoint
 
-BASE_ROWS = 500
 RESAMPLES_BY_SCORE = 500
 
 
@@ -82,18 +81,19 @@ def strongest_base(
     Args:
         task: Names the candidates.
         model: Untrained.
-        train: Training rows; at most 500 of them, spread evenly, are scored.
+        train: Training rows; at most ``task.base_rows`` of them, spread evenly, are scored.
         run: Predicts rows.
 
     Returns:
         Its name, its predictor, and every candidate's goal metric on those rows.
     """
-    step = max(1, len(train) // BASE_ROWS)
-    sample = [train[i] for i in range(0, len(train), step)][:BASE_ROWS]
+    step = max(1, len(train) // task.base_rows)
+    sample = [train[i] for i in range(0, len(train), step)][: task.base_rows]
     candidates = task.bases(model, train)
     found = {name: task.score(run(predict, sample), sample)[task.goal] for name, predict in candidates.items()}
     sign = 1 if task.higher_is_better else -1
-    best = max(found, key=lambda name: sign * found[name])
+    # Of equal ones the last, which was given the most.
+    best = max(reversed(found), key=lambda name: sign * found[name])
     return best, candidates[best], found
 
 

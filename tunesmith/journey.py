@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tunesmith.data.loader import Loader
+    from tunesmith.task import Task
     from tunesmith.train.engine import LocalEngine
     from tunesmith.train.job import Job
     from tunesmith.train.loop import Loop
@@ -52,6 +53,10 @@ class Journey:
     loop: Loop = field(init=False)
     base_name: str = ""
     base: list[Any] = field(default_factory=list)
+    shown: dict[str, float] = field(default_factory=dict)
+    """The goal metric on the held-out rows of every base that is shown, by its name."""
+    probed: dict[str, list[Any]] = field(default_factory=dict)
+    """What the untrained model says of the task's probes."""
     digests: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -82,7 +87,7 @@ def loop_of(
     recipe, task = prepared.source.recipe, prepared.task
     # The only global seed: new layers are drawn here; from now on everything random has an address.
     torch.manual_seed(recipe.run.seed)
-    task.adapted = recipe.adapter is not None
+    task.adapted, task.recomputed = recipe.adapter is not None, recipe.engine.gradient_checkpointing
     model = task.load()
     layers = with_adapter(prepared, model)
     dropout, _ = address_dropout(model, recipe.optimizer.dropout)
@@ -111,6 +116,14 @@ def loop_of(
     return Loop(job, emit)
 
 
+def probed(journey: Journey, task: Task, model: nn.Module) -> dict[str, list[Any]]:
+    """What a model says of every probe of its task."""
+    return {
+        name: predicted(journey, task.validate, loader_of(journey.prepared, rows), f"probing {name}", model)
+        for name, rows in task.probes().items()
+    }
+
+
 def frozen_digests(journey: Journey, layers: Any) -> dict[str, str]:
     """Digest of every group that no stage trains."""
     from tunesmith.model.stages import learning_groups
@@ -135,5 +148,6 @@ def predicted(journey: Journey, predict: Any, loader: Loader, what: str, model: 
         loader.lengths,
         journey.engine,
         rows=journey.recipe.batch.eval_rows,
+        slow=not journey.prepared.task.one_pass,
         on_progress=lambda done, total: journey.hooks.progress(what, done, total),
     )

@@ -351,3 +351,12 @@ def _interval(points: tuple[float, float], drawn: Floats, level: float, units: i
         )
     low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
     return Interval(tuned - base, float(low), float(high), base, tuned, level, units, differing, undefined)
+
+
+def number_scores(found: Sequence[float], true: Sequence[float]) -> dict[str, float]:
+    """Mean absolute error, and the share of the variance that is explained; of constant truth 1 or 0, as in sklearn."""
+    mean = sum(true) / len(true)
+    left = sum((f - t) ** 2 for f, t in zip(found, true, strict=True))
+    spread = sum((t - mean) ** 2 for t in true)
+    r2 = 1 - left / spread if spread else float(left == 0)
+    return {"mean_absolute_error": sum(abs(f - t) for f, t in zip(found, true, strict=True)) / len(true), "r2": r2}

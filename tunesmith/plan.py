@@ -40,12 +40,14 @@ class Plan:
         memory: Predicted bytes by part, of the stage that needs most.
         memory_stage: Which one that is.
         device, precision, micro: The decisions that the loop needs.
+        held: How frozen weights are held.
     """
 
     device: str
     precision: str
     micro: int
     resolved: list[Stage]
+    held: str = "fp32"
     decisions: list[dict[str, Any]] = field(default_factory=list)
     stages: list[dict[str, Any]] = field(default_factory=list)
     memory: MemoryPlan | None = None
@@ -60,6 +62,7 @@ class Plan:
         memory = self.memory
         return {
             "decisions": self.decisions,
+            "held": self.held,
             "memory": {
                 "parts": memory.parts(),
                 "allocated_bytes": memory.allocated,
@@ -80,35 +83,72 @@ def make_plan(prepared: Prepared, *, world: int = 1) -> Plan:
     Raises:
         UserError: The device, the precision or a stage can't be had, or the recipe does not fit in memory.
     """
+    import torch
+
     recipe, task = prepared.source.recipe, prepared.task
     device = pick_device(recipe.engine.device)
-    precision, why = pick_precision(recipe.engine.precision, device)
+    precision, why = pick_precision(recipe.engine.precision, device, low=task.low_precision)
     if recipe.engine.compile and not has_compiler():
         raise prepared.source.error(
             ("engine", "compile"),
             "engine.compile: torch.compile finds no C++ compiler here",
             "install g++, or write false",
         )
+    task.held, how = pick_held(prepared, precision)
     model, layers, dropout, off = shape_of(prepared)
     stages = recipe.stages or task.stages(len(layers.blocks))
     check_stages(prepared, stages)
-    plan = Plan(device, precision, 1, stages)
+    plan = Plan(device, precision, 1, stages, held=task.held)
     plan.decide("device", device, "set in the recipe" if recipe.engine.device != "auto" else "the best one here")
     plan.decide("precision", precision, why)
+    if how:
+        plan.decide("model.dtype", task.held, how)
     if not recipe.stages:
         plan.decide("stages", len(stages), "the recipe gives none: these are the task's own")
+    if task.recomputed and not task.packed and getattr(task.options, "packing", False):
+        plan.decide("packing", "off", "blocks that are computed again can't tell texts that lie end to end apart")
     for line in off:
         plan.decide(
             "dropout off", line, "it can't be drawn by row, so it would differ between batch sizes and on resume"
         )
     sets = loaders_of(prepared)
     train = sets["train"]
+    if task.reference_width:
+        train.extra = {"reference": torch.zeros(len(train), task.reference_width)}
     free = available_bytes()
     budget = int(free * MEMORY_SHARE) if free is not None and device == "cpu" else None
     for index, stage in enumerate(stages):
         _plan_stage(plan, prepared, index, stage, model, layers, dropout, sets)
     _pick_micro(plan, prepared, model, layers, dropout, train, budget, world)
     return plan
+
+
+def pick_held(prepared: Prepared, precision: str) -> tuple[str, str]:
+    """How frozen weights are held, and why; no reason where there was nothing to choose.
+
+    Raises:
+        UserError: Weights that learn can't be held so.
+    """
+    recipe = prepared.source.recipe
+    wanted = recipe.model.dtype
+    if wanted not in ("auto", *prepared.task.holds):
+        raise prepared.source.error(
+            ("model", "dtype"),
+            f"model.dtype: the task {prepared.task.name} can't hold weights in {wanted}",
+            f"write auto, or one of: {', '.join(prepared.task.holds)}",
+        )
+    if wanted == "auto":
+        if recipe.adapter is not None and precision == "bf16" and prepared.task.low_precision:
+            return "bf16", "the frozen weights are held as they are multiplied: half the bytes; what learns is fp32"
+        return "fp32", ""
+    learns = [s for s in recipe.stages or () if s.train not in ("adapter", "head")]
+    if wanted != "fp32" and (recipe.adapter is None or learns):
+        raise prepared.source.error(
+            ("model", "dtype"),
+            f"model.dtype: {wanted} holds weights that do not learn, and here they do: what learns is held in fp32",
+            "add adapter: {kind: lora}, or write fp32 and engine: {precision: bf16}",
+        )
+    return wanted, "set in the recipe"
 
 
 def loaders_of(prepared: Prepared) -> dict[str, Loader]:
@@ -132,7 +172,7 @@ def loader_of(prepared: Prepared, rows: Sequence[Any]) -> Loader:
         task.collate,
         random=task.random,
         length=task.length if padded else None,
-        inputs=task.inputs,
+        inputs=task.key_columns,
         workers=prepared.source.recipe.engine.workers,
         encode_many=task.encode_many,
     )
@@ -144,6 +184,7 @@ def shape_of(prepared: Prepared) -> tuple[nn.Module, LayerGroups, RowKeys, list[
 
     task = prepared.task
     task.adapted = prepared.source.recipe.adapter is not None
+    task.recomputed = prepared.source.recipe.engine.gradient_checkpointing
     model = task.skeleton()
     layers = with_adapter(prepared, model)
     dropout, off = address_dropout(model, prepared.source.recipe.optimizer.dropout)
@@ -163,9 +204,9 @@ def with_adapter(prepared: Prepared, model: nn.Module) -> LayerGroups:
         return layers
     from tunesmith.model.adapters import adapter_parameters, attach
 
-    attach(model, layers.blocks or [layers.trunk], recipe.adapter, seed=recipe.run.seed)
-    names = frozenset(adapter_parameters(model))
-    return LayerGroups.of(model, trunk=layers.trunk, blocks=layers.blocks, fresh=task.fresh, adapter=names)
+    groups = layers.by_parameter()
+    attach(model, layers.adapted_blocks(recipe.adapter.top), recipe.adapter, seed=recipe.run.seed)
+    return layers.with_adapter(task.fresh, frozenset(adapter_parameters(model)), groups)
 
 
 def check_stages(prepared: Prepared, stages: Sequence[Stage]) -> None:
@@ -241,7 +282,7 @@ def _worst_stage(
     from tunesmith.train.recompute import recompute_blocks
 
     recipe, task = prepared.source.recipe, prepared.task
-    batch, longest = _worst_batch(task, train, micro)
+    batch, lengths = _worst_batch(task, train, micro)
     width = getattr(getattr(model, "config", None), "hidden_size", 1024)
     best: tuple[MemoryPlan, int] | None = None
     for index, stage in enumerate(plan.resolved):
@@ -252,7 +293,7 @@ def _worst_stage(
         cache = plan.stages[index]["cache"]
 
         def run() -> Any:
-            with dropout.over(range(1, micro + 1)), _autocast(plan.precision, plan.device):
+            with dropout.over(range(1, micro + 1), lengths if task.packed else None):
                 return task.loss(model, batch)
 
         blocks = sum(g.trains and g.group.startswith("block") for g in groups)
@@ -262,7 +303,8 @@ def _worst_stage(
             optimizer=recipe.optimizer.name,
             average=recipe.optimizer.ema is not None,
             cached=cache["bytes"] if cache["use"] else 0,
-            estimate=block_estimate(micro * longest, width, blocks),
+            estimate=block_estimate(sum(lengths), width, blocks),
+            precision=plan.precision,
         )
         if best is None or found.resident > best[0].resident:
             best = found, index
@@ -270,25 +312,16 @@ def _worst_stage(
     return best
 
 
-def _autocast(precision: str, device: str) -> Any:
-    import torch
-
-    if precision == "fp32":
-        return nullcontext()
-    return torch.autocast(
-        "meta" if device == "cpu" else device, dtype=getattr(torch, {"bf16": "bfloat16", "fp16": "float16"}[precision])
-    )
-
-
-def _worst_batch(task: Any, train: Loader, micro: int) -> tuple[Any, int]:
-    """The longest rows as one batch on the meta device."""
+def _worst_batch(task: Any, train: Loader, micro: int) -> tuple[Any, list[int]]:
+    """The longest rows as one batch on the meta device, and how many positions each takes there."""
     import torch
 
     from tunesmith.train.step import to_device
 
     order = np.argsort(np.asarray(train.lengths), kind="stable")[::-1][:micro]
     rows = [int(order[i % len(order)]) for i in range(micro)]
-    return to_device(train.batch(rows), torch.device("meta")), int(train.lengths[rows[0]])
+    lengths = [int(train.lengths[row if task.packed else rows[0]]) for row in rows]
+    return to_device(train.batch(rows), torch.device("meta")), lengths
 
 
 class _MetaEngine:
@@ -335,7 +368,7 @@ def _plan_stage(
         precision=plan.precision,
         passes=steps / per_epoch,
         fingerprint="",
-        dropout=lambda rows: dropout.over(range(1, rows + 1)),
+        dropout=lambda lengths: dropout.over(range(1, len(lengths) + 1), lengths if prepared.task.packed else None),
     )
     try:
         with MetaAnswers():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ def predict(
     opened = run if isinstance(run, Run) else Run.open(run)
     need_finished(opened)
     task = load_task(opened)
+    task.for_person = True
     table = rows_of(opened, task, inputs)
     found = run_model(task, load_model(opened, task), table, rows=rows, device=device, progress=progress)
     names = [name for name in task.inputs if any(name in row for row in table)]
@@ -52,6 +54,54 @@ def predict(
         {"id": row["id"], **{name: row.get(name) for name in names}, "prediction": prediction}
         for row, prediction in zip(table, found, strict=True)
     ]
+
+
+def listen() -> str | None:
+    """A line from the person at the terminal; None at the end."""
+    try:
+        return input("> " if sys.stdin.isatty() else "")
+    except EOFError:
+        return None
+
+
+def talk(
+    run: str | Path | Run,
+    opening: Sequence[str],
+    *,
+    listen: Callable[[], str | None],
+    say: Callable[[str], None],
+    device: str = "auto",
+) -> None:
+    """Talk to a finished run's model: what a person says goes in with all that was said before.
+
+    Args:
+        run: The run, or its folder.
+        opening: A system message, if any.
+        listen: Gives the next line of the person; None ends the talk.
+        say: Receives every answer.
+        device: Where to compute.
+
+    Raises:
+        UserError: The run is not finished, or its task does not answer messages.
+    """
+    from tunesmith.prove import load_model, load_task
+
+    opened = run if isinstance(run, Run) else Run.open(run)
+    need_finished(opened)
+    task = load_task(opened)
+    if task.inputs != ("messages",) or task.one_pass:
+        raise UserError(f"a model for {task.name} does not talk", str(opened.folder), "leave --chat out")
+    task.for_person = True
+    model = load_model(opened, task)
+    messages: list[dict[str, Any]] = [{"role": "system", "content": line} for line in opening]
+    while (line := listen()) is not None:
+        if not line.strip():
+            continue
+        messages.append({"role": "user", "content": line})
+        table = rows_of(opened, task, [{"messages": messages}])
+        found = run_model(task, model, table, rows=1, device=device, progress=lambda _what, _done, _total: None)
+        messages.append({"role": "assistant", "content": found[0]["answer"]})
+        say(found[0]["answer"])
 
 
 def need_finished(run: Run) -> None:
@@ -78,17 +128,20 @@ def rows_of(run: Run, task: Task, inputs: Sequence[str | Row]) -> list[Row]:
     columns = run.read_json("recipe.json")["values"]["data"]["columns"]
     table: list[Row] = []
     for number, item in enumerate(inputs, 1):
+        shape = task.row_shape(task.options, answered=False)
         if not isinstance(item, str):
-            found: Sequence[Row] = [{"id": str(number), **item}]
+            given = {"id": str(number), **item}
+            found: Sequence[Row] = [given] if shape is None else read_rows([given], shape=shape)
         elif _is_file(item):
-            known = {ours: theirs for ours, theirs in columns.items() if ours in (*task.inputs, "id")}
+            known = {ours: theirs for ours, theirs in columns.items() if shape or ours in (*task.inputs, "id")}
             # What is to be predicted may stand in the file too, with labels that the model does not know.
             found = [
                 {name: value for name, value in row.items() if name != task.target}
-                for row in read_rows(item, columns=known)
+                for row in read_rows(item, columns=known, shape=shape)
             ]
         elif len(task.inputs) == 1 and item.strip():
-            found = [{"id": str(number), task.inputs[0]: item}]
+            given = {"id": str(number), task.inputs[0]: item}
+            found = [given] if shape is None else read_rows([given], shape=shape)
         else:
             what = f"{item!r} is no file" if item.strip() else "an input is empty"
             raise UserError(what, "INPUT", f"give a file with the columns {', '.join(task.inputs)}")

@@ -6,7 +6,7 @@ The cheap faults come first: a wrong setting before a file is read, a fault in t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from tunesmith.errors import EXIT_FINDINGS, UserError
 from tunesmith.model.weights import Weights, resolve
 from tunesmith.recipe import DataSection, Source, resolve_options
 from tunesmith.task import Task, find_task
-from tunesmith.types import Facts, Finding, Row
+from tunesmith.types import Facts, Finding, Preview, Row, RowShape
 
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
@@ -61,6 +61,13 @@ class Prepared:
         """The pretrained weights."""
         return self.task.source
 
+    def previews(self, count: int = 3) -> list[Preview]:
+        """A few training rows as the model will read them; none where an error came before the weights were found."""
+        if not self.task.facts.values:
+            return []
+        step = max(1, len(self.train) // count)
+        return self.task.preview([self.train[i] for i in range(0, len(self.train), step)][:count])
+
     def errors(self) -> list[Finding]:
         """Findings that stop a run."""
         return [finding for finding in self.findings if finding.level == "error"]
@@ -69,6 +76,7 @@ class Prepared:
         """The audit as the run directory keeps it."""
         return {
             "findings": [finding.to_json() for finding in self.findings],
+            "previews": [preview.to_json() for preview in self.previews()],
             "accepted": dict(self.source.recipe.audit.accept),
             "rows": {
                 "train": len(self.train),
@@ -119,7 +127,7 @@ def prepare(
         UserError: A setting, a file, a row or the weights are at fault. Findings of the audit do not raise here.
     """
     kind = find_task(source.recipe.task, source.where("task"))
-    source = resolve_options(source, kind.Options)
+    source = _with_default_adapter(resolve_options(source, kind.Options), kind)
     _check_columns(source, kind)
     prepared = _read_and_split(source, kind, rows, held_out, progress)
     for line in prepared.lines:
@@ -139,11 +147,24 @@ def prepare(
     return prepared
 
 
+def _with_default_adapter(source: Source, kind: type[Task]) -> Source:
+    """The task's own adapter where the recipe names neither adapter nor stages; ``adapter: null`` names one: none."""
+    written = [key for key, origin in source.origins.items() if origin != "default"]
+    if source.recipe.stages or any(key.split(".")[0] == "adapter" for key in written):
+        return source
+    adapter = kind.default_adapter(kind.Options.model_validate(source.recipe.options))
+    if adapter is None:
+        return source
+    origins = dict(source.origins) | {f"adapter.{name}": "auto" for name in type(adapter).model_fields}
+    return replace(source, recipe=source.recipe.model_copy(update={"adapter": adapter}), origins=origins)
+
+
 def _check_columns(source: Source, kind: type[Task]) -> None:
     from difflib import get_close_matches
 
+    shaped = kind.row_shape(kind.Options.model_validate(source.recipe.options)) is not None
     for ours in source.recipe.data.columns:
-        if ours not in kind.columns and ours != "id":
+        if ours not in kind.columns and ours != "id" and not shaped:
             near = get_close_matches(ours, kind.columns, n=1)
             fix = f"write '{near[0]}'" if near else f"its columns are {', '.join(kind.columns)}"
             raise source.error(("data", "columns", ours), f"data.columns: task {kind.name} has no column {ours!r}", fix)
@@ -153,12 +174,14 @@ def _read_and_split(
     source: Source, kind: type[Task], rows: Rows | None, held_out: Rows | None, progress: Progress
 ) -> Prepared:
     data, seed = source.recipe.data, source.recipe.run.seed
-    first = _read(source, rows if rows is not None else data.train, "train", progress)
+    options = kind.Options.model_validate(source.recipe.options)
+    first = _read(source, rows if rows is not None else data.train, "train", progress, kind.row_shape(options))
     stores, lines = {"train": first}, list(first.report.lines())
     inputs = [name for name in kind.columns if name != kind.target]
     train: Sequence[int] = range(len(first))
     if held_out is not None or isinstance(data.eval, str):
-        other = _read(source, held_out if held_out is not None else str(data.eval), "eval", progress)
+        place = held_out if held_out is not None else str(data.eval)
+        other = _read(source, place, "eval", progress, kind.row_shape(options))
         stores["eval"] = other
         lines += other.report.lines()
         judged: Sequence[Row] = other
@@ -179,9 +202,9 @@ def _read_and_split(
         lines.append(
             f"validation: none, {len(learn)} training rows are too few to spare any; the last weights are kept"
         )
-    options = kind.Options.model_validate(source.recipe.options)
     nowhere = Weights(source.recipe.model.name, Path(), "folder", None, None, ())
     task = kind(options, nowhere, Facts())
+    task.folders = _folders(source)
     reports = {name: store.report for name, store in stores.items()}
     digests = {name: store.digest for name, store in stores.items()}
     return Prepared(source, task, learn, validation, learning, judged, reports, digests, lines)
@@ -208,12 +231,23 @@ def _split(source: Source, rows: Any, share: float, seed: int, inputs: Sequence[
     )
 
 
-def _read(source: Source, place: str | Rows, which: str, progress: Progress) -> RowStore:
+def _folders(source: Source) -> tuple[Path, ...]:
+    """Where relative paths inside rows start from: the folder of each source, then this one."""
+    data = source.recipe.data
+    named = [Path(place).expanduser() for place in (data.train, data.eval) if isinstance(place, str)]
+    found = [(_start(source, str(place)) or Path()) / place for place in named]
+    return tuple(dict.fromkeys([*(p if p.is_dir() else p.parent for p in found if p.exists()), Path()]))
+
+
+def _start(source: Source, place: str) -> Path | None:
+    """The recipe's folder, where a source is not found from here but from there."""
+    beside = source.path.parent / place
+    return source.path.parent if not Path(place).expanduser().exists() and beside.exists() else None
+
+
+def _read(source: Source, place: str | Rows, which: str, progress: Progress, shape: RowShape | None = None) -> RowStore:
     data: DataSection = source.recipe.data
-    start = None
-    if isinstance(place, str) and not Path(place).expanduser().exists():
-        beside = source.path.parent / place
-        start = source.path.parent if beside.exists() else None
+    start = _start(source, place) if isinstance(place, str) else None
     return read_rows(
         place,
         format=data.format,
@@ -224,6 +258,7 @@ def _read(source: Source, place: str | Rows, which: str, progress: Progress) -> 
         split=data.split if which == "train" else data.eval_split or _eval_split(source),
         relative_to=start,
         on_progress=lambda done, total: progress(f"reading {which} rows", done, total),
+        shape=shape,
     )
 
 

@@ -18,7 +18,7 @@ from tunesmith.evaluate import (
     memory_receipt,
     reload_receipt,
 )
-from tunesmith.journey import Journey, frozen_digests, predicted
+from tunesmith.journey import Journey, frozen_digests, predicted, probed
 from tunesmith.recipe import Recipe
 from tunesmith.report import write_card, write_report
 from tunesmith.run import Run, refusal
@@ -33,9 +33,11 @@ def finish(journey: Journey, measured: dict[str, Any], started: float) -> None:
     run, job, task = journey.run, journey.job, journey.prepared.task
     alone = journey.engine.alone()
     held_out = job.sets["held_out"]
-    in_memory = _with_engine(
-        journey, alone, lambda: predicted(journey, task.predict, held_out, "scoring the tuned model")
-    )
+    in_memory = journey.loop.judged
+    if in_memory is None:
+        in_memory = _with_engine(
+            journey, alone, lambda: predicted(journey, task.predict, held_out, "scoring the tuned model")
+        )
     _save(journey)
     again = _reloaded(journey)
     reload_rows = _with_engine(
@@ -52,8 +54,10 @@ def finish(journey: Journey, measured: dict[str, Any], started: float) -> None:
         for s in journey.loop.at.stage_scores
     ]
     scores["kept"] = journey.loop.at.best
+    scores["bases"] = journey.shown
+    scores["probes"] = _probes(journey, *again)
     run.write_json("scores.json", scores)
-    run.write_json("panels.json", task.show(rows, journey.base, reload_rows))
+    run.write_json("panels.json", [*_comparisons(scores), *task.show(rows, journey.base, reload_rows)])
     lines = (
         json.dumps({"id": row["id"], "row": _shown(row), "base": b, "tuned": t}, ensure_ascii=False)
         for row, b, t in zip(rows, journey.base, reload_rows, strict=True)
@@ -65,6 +69,42 @@ def finish(journey: Journey, measured: dict[str, Any], started: float) -> None:
     run.write_json("receipts.json", [receipt.to_json() for receipt in receipts])
     run.set_state("finished")
     write_pages(run)
+
+
+def _probes(journey: Journey, task: Any, model: nn.Module) -> dict[str, Any]:
+    """Base against tuned on what must not get worse."""
+    alone = journey.engine.alone()
+    after = _with_engine(journey, alone, lambda: probed(journey, task, model))
+    found = {}
+    for name, rows in task.probes().items():
+        metric, higher = task.validation_metric
+        judge = task.of_validation()
+        found[name] = compare(
+            judge, rows, journey.probed[name], after[name], base_name="before", seed=journey.recipe.run.seed
+        ) | {"metric": metric, "higher_is_better": higher}
+    return found
+
+
+def _comparisons(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Panels of what stands beside the verdict: other bases, and what must not get worse."""
+    panels: list[dict[str, Any]] = []
+    if len(scores["bases"]) > 1:
+        rows: list[list[Any]] = [[name, value] for name, value in scores["bases"].items()]
+        note = "On the held-out rows; which base counts was chosen on training rows."
+        columns = ["without training", scores["metric"].replace("_", " ")]
+        panels.append({"kind": "table", "title": "Bases", "columns": columns, "rows": rows, "note": note})
+    if scores["probes"]:
+        rows = []
+        for name, probe in scores["probes"].items():
+            low, high = probe["interval"]
+            rows.append([name, probe["rows"], probe["base"], probe["tuned"], f"[{low:+.3f}, {high:+.3f}]"])
+        metric = next(iter(scores["probes"].values()))["metric"]
+        columns = ["probe", "texts", f"{metric} before", "after", "95 % interval of the difference"]
+        note = "Rows of other kinds, which nothing was learned from."
+        panels.append(
+            {"kind": "table", "title": "What must not get worse", "columns": columns, "rows": rows, "note": note}
+        )
+    return panels
 
 
 def write_pages(run: Run) -> None:
@@ -82,7 +122,16 @@ def _with_engine(journey: Journey, engine: Any, work: Callable[[], Any]) -> Any:
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in row.items() if isinstance(v, (str, int, float, bool)) or v is None}
+    """What of a row can stand in a file of JSON lines."""
+    return {k: v for k, v in row.items() if _is_plain(v)}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
+    return isinstance(value, (str, int, float, bool)) or value is None
 
 
 def _save(journey: Journey) -> None:
@@ -112,7 +161,8 @@ def _save_into(journey: Journey, draft: Path) -> None:
     if journey.recipe.adapter is not None:
         from tunesmith.model.adapters import save_adapter
 
-        head = sorted({name.split(".")[0] for name in job.layers.names("head")})
+        # The vectors of new tokens have a place of their own in peft's files.
+        head = sorted({name.split(".")[0] for name in job.layers.names("head") if not name.endswith(".rows")})
         save_adapter(
             job.model,
             draft,
@@ -152,6 +202,7 @@ def load_task(run: Run) -> Any:
         source = replace(source, remote_code=recipe.model.remote_code)
     task = kind(kind.Options.model_validate(values["options"]), source, Facts(facts["values"], tuple(facts["lines"])))
     task.adapted = recipe.adapter is not None
+    task.held = run.read_json("plan.json").get("held", "fp32")
     return task
 
 

@@ -55,15 +55,22 @@ def rescore(
     if data is not None:
         rows = _read(source.recipe, task, data, say, progress)
         _judge(task, rows, data, prepared, say)
+        place = Path(data).expanduser()
+        task.folders = (place if place.is_dir() else place.parent, Path())
     else:
         assert prepared is not None
         rows = prepared.held_out
+        task.folders = prepared.task.folders
     size = source.recipe.batch.eval_rows
     tuned = run_model(task, load_model(opened, task), rows, rows=size, progress=progress)
     name = opened.read_json("scores.json")["base_name"]
     plain = _untrained(task, source.recipe)
     model = plain.load()
-    predictor = plain.bases(model, prepared.train if prepared is not None else ())[name]
+    bases = plain.bases(model, prepared.train if prepared is not None else ())
+    if name not in bases:
+        what = f"the base of this run ({name}) needs its training rows, which are not found from here"
+        raise UserError(what, str(opened.folder), "give the command in the folder in which the run was trained")
+    predictor = bases[name]
     base = run_model(plain, model, rows, rows=size, predictor=predictor, progress=progress)
     return compare(task, rows, base, tuned, base_name=name, seed=source.recipe.run.seed)
 
@@ -93,17 +100,19 @@ def _prepared(run: Run, source: Source, say: Say, progress: Progress, *, needed:
 
 def _untrained(task: Task, recipe: Recipe) -> Task:
     plain = type(task)(task.options, resolve(recipe.model), Facts(task.facts.values, task.facts.lines))
-    plain.adapted = task.adapted
+    plain.adapted, plain.held, plain.folders = task.adapted, task.held, task.folders
     return plain
 
 
 def _read(recipe: Recipe, task: Task, data: str, say: Say, progress: Progress) -> Sequence[Row]:
-    names = {ours: theirs for ours, theirs in recipe.data.columns.items() if ours in (*task.columns, "id")}
+    shape = task.row_shape(task.options)
+    names = {ours: theirs for ours, theirs in recipe.data.columns.items() if shape or ours in (*task.columns, "id")}
     store = read_rows(
         data,
         columns=names,
         broken_rows=recipe.data.broken_rows,
         on_progress=lambda done, total: progress(f"reading {data}", done, total),
+        shape=shape,
     )
     for line in store.report.lines():
         say(line)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from difflib import get_close_matches
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from tunesmith.errors import UserError
-from tunesmith.types import Batch, Counts, Example, Facts, Finding, Row, Scores, Sums
+from tunesmith.types import Batch, Counts, Example, Facts, Finding, Preview, Row, RowShape, Scores, Sums
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,15 +26,13 @@ if TYPE_CHECKING:
 
     from tunesmith.model.layers import LayerGroups
     from tunesmith.model.weights import Weights
-    from tunesmith.recipe import Stage
+    from tunesmith.recipe import AdapterSection, Stage
 
 ENTRY_POINTS = "tunesmith.tasks"
 HEAD_FILE = "head.safetensors"
 """What the default ``save`` writes beside a pretrained part that saves itself: all other tensors of the model."""
 SCORED_BY_NAME = ("accuracy", "mean_absolute_error", "r2")
 """Goals that a task has a score for without writing one."""
-
-Predictor = "Callable[[nn.Module, Batch], list[Any]]"
 
 
 class TaskOptions(BaseModel):
@@ -60,11 +59,29 @@ class Task(ABC):
     """Our column names and the type each value must have (``object``: any scalar)."""
     target: ClassVar[str | None] = None
     """The column that is to be predicted; the others are inputs."""
-    goal: ClassVar[str]
+    goal: str
     """The metric of ``score`` that the verdict is about."""
-    higher_is_better: ClassVar[bool] = True
+    higher_is_better: bool = True
     random: bool = False
     """Whether ``encode`` draws from its rng (augmentation); then examples and activations are not kept."""
+    packed: bool = False
+    """Whether ``collate`` puts examples end to end along the second axis of a batch of one, with no padding."""
+    not_by_row: ClassVar[tuple[str, ...]] = ()
+    """Names of tensors in a batch that do not hold one entry a row."""
+    one_pass: bool = True
+    """Whether ``predict`` is one forward pass over the batch, so that recorded activations can stand in below."""
+    validation_goal: str | None = None
+    """The metric of what ``validate`` predicts, which picks the best weights; None: ``goal``."""
+    validation_higher: bool = True
+    """Whether more of ``validation_goal`` is better."""
+    base_rows: ClassVar[int] = 500
+    """On how many training rows the candidates for the base are compared."""
+    low_precision: ClassVar[bool] = False
+    """Whether ``precision: auto`` may take bf16 on a CPU that has bf16 units; on a GPU it always may."""
+    holds: ClassVar[tuple[str, ...]] = ("fp32",)
+    """How the task's ``load`` can hold frozen weights."""
+    reference_width: int = 0
+    """How many numbers a row ``reference`` gives; 0: there is no reference."""
     Options: ClassVar[type[TaskOptions]] = TaskOptions
     exceptions: ClassVar[Mapping[str, str]] = {}
     """Checks of ``check_task`` that this task cannot pass, each with the reason; shown in its docs."""
@@ -85,8 +102,14 @@ class Task(ABC):
         self.source = source
         self.facts = facts or Facts()
         self.fresh: frozenset[str] = frozenset()
+        self.folders: tuple[Path, ...] = (Path(),)
+        """Where relative paths inside rows start from, tried in turn."""
         self.adapted = False
         """Whether an adapter will be attached; set before ``load``."""
+        self.held = "fp32"
+        """How frozen weights are held: fp32, bf16, fp16 or nf4; set before ``load``. What learns is always fp32."""
+        self.recomputed = self.for_person = False
+        """Whether blocks are computed again going back (set before ``load``); whether no answer is scored."""
 
     @abstractmethod
     def load(self) -> nn.Module:
@@ -113,6 +136,40 @@ class Task(ABC):
 
     # What follows has a default.
 
+    @classmethod
+    def row_shape(cls, options: Any, *, answered: bool = True) -> RowShape | None:
+        """How raw rows of several shapes become rows with this task's columns; None where they have them already.
+
+        Args:
+            options: Checked.
+            answered: Whether rows must hold what is to be learned; not so when they are to be predicted.
+        """
+        return None
+
+    @classmethod
+    def default_adapter(cls, options: Any) -> AdapterSection | None:
+        """The adapter of a recipe that names neither adapter nor stages."""
+        return None
+
+    def validate(self, model: nn.Module, batch: Batch) -> list[Any]:
+        """What is predicted for validation rows between epochs, where ``predict`` would take too long for that."""
+        return self.predict(model, batch)
+
+    def reference(self, model: nn.Module, batch: Batch) -> Tensor:
+        """What the model says about each row before it learns, [rows, ``reference_width``].
+
+        It is recorded once and comes back in every batch as ``batch["reference"]``.
+        """
+        raise LookupError(f"{type(self).__name__} has a reference_width but no reference")
+
+    def probes(self) -> dict[str, list[Row]]:
+        """Rows by name on which base and tuned are compared by ``validate`` for what must not get worse."""
+        return {}
+
+    def preview(self, rows: Sequence[Row]) -> list[Preview]:
+        """What the model will read of these rows and what it will learn from them, for a person."""
+        return []
+
     def score(self, predictions: Sequence[Any], rows: Sequence[Row]) -> Scores:
         """Metrics of predictions against rows, ``goal`` among them.
 
@@ -122,7 +179,9 @@ class Task(ABC):
         true = [row[self.target] for row in rows] if self.target else []
         if self.goal == "accuracy":
             return {"accuracy": sum(str(p) == str(t) for p, t in zip(predictions, true, strict=True)) / len(true)}
-        return _number_scores([float(p) for p in predictions], [float(t) for t in true])
+        from tunesmith.metrics import number_scores
+
+        return number_scores([float(p) for p in predictions], [float(t) for t in true])
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -151,8 +210,9 @@ class Task(ABC):
     def layers(self, model: nn.Module) -> LayerGroups:
         """The model as layer groups, bottom to top."""
         from tunesmith.model.layers import LayerGroups
+        from tunesmith.model.pretrained_part import trunk_beside_head
 
-        return LayerGroups.of(model, trunk=_trunk_beside_head(model, self.fresh), fresh=self.fresh)
+        return LayerGroups.of(model, trunk=trunk_beside_head(model, self.fresh), fresh=self.fresh)
 
     def with_head(self, model: nn.Module) -> nn.Module:
         """A model of one's own around a pretrained part, for ``load``: its head as saved before, else declared fresh.
@@ -165,8 +225,10 @@ class Task(ABC):
         """
         from safetensors.torch import load_file
 
-        prefix, _ = _pretrained_part(model)
-        own = _own_tensors(model, prefix)
+        from tunesmith.model.pretrained_part import own_tensors, pretrained_part
+
+        prefix, _ = pretrained_part(model)
+        own = own_tensors(model, prefix)
         file = Path(self.source.folder) / HEAD_FILE
         kept = load_file(file) if file.is_file() else {}
         if {n: t.shape for n, t in kept.items()} == {n: t.shape for n, t in own.items()}:
@@ -227,12 +289,13 @@ class Task(ABC):
         file of all its other tensors, which ``with_head`` reads.
         """
         from tunesmith.model.pretrained import quiet
+        from tunesmith.model.pretrained_part import own_tensors, pretrained_part
 
-        prefix, part = _pretrained_part(model)
+        prefix, part = pretrained_part(model)
         if part is not None:
             with quiet():
                 part.save_pretrained(folder)  # type: ignore[operator]
-        own = _own_tensors(model, prefix)
+        own = own_tensors(model, prefix)
         if own:
             from safetensors.torch import save_file
 
@@ -252,9 +315,25 @@ class Task(ABC):
         return None
 
     @property
+    def validation_metric(self) -> tuple[str, bool]:
+        """The metric that picks the best weights, and whether more of it is better."""
+        if self.validation_goal is None:
+            return self.goal, self.higher_is_better
+        return self.validation_goal, self.validation_higher
+
+    def of_validation(self) -> Task:
+        """The same task, judging by its validation metric."""
+        other = copy(self)
+        other.goal, other.higher_is_better = self.validation_metric
+        return other
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """The columns that are not the target."""
         return tuple(name for name in self.columns if name != self.target)
+
+    key_columns = inputs
+    """The columns that decide what the model reads of a row; they name it in the caches."""
 
 
 _PROCESSOR_FILES = (
@@ -272,50 +351,6 @@ _PROCESSOR_FILES = (
 )
 
 
-def _pretrained_parts(model: nn.Module) -> dict[str, nn.Module]:
-    """The outermost parts that save themselves, by dotted name; "" is the whole model."""
-    found: dict[str, nn.Module] = {}
-    for name, module in model.named_modules():
-        inside = any(not outer or name.startswith(f"{outer}.") for outer in found)
-        if hasattr(module, "save_pretrained") and not inside:
-            found[name] = module
-    return found
-
-
-def _pretrained_part(model: nn.Module) -> tuple[str | None, nn.Module | None]:
-    """The one part that saves itself, None where there is none."""
-    found = _pretrained_parts(model)
-    if len(found) > 1:
-        raise TypeError(
-            f"{type(model).__name__} has several pretrained parts ({', '.join(found)}): write save yourself"
-        )
-    return next(iter(found.items()), (None, None))
-
-
-def _own_tensors(model: nn.Module, pretrained: str | None) -> dict[str, Tensor]:
-    """The state of a model outside its pretrained part."""
-    if pretrained == "":
-        return {}
-    state = model.state_dict()
-    return {name: t for name, t in state.items() if pretrained is None or not name.startswith(f"{pretrained}.")}
-
-
-def _trunk_beside_head(model: nn.Module, fresh: frozenset[str]) -> nn.Module | None:
-    """The part that saves itself, or the child that holds every parameter that is not fresh.
-
-    None where the model itself says what its trunk is, or where there is no such part.
-    """
-    if getattr(model, "base_model_prefix", ""):
-        return None
-    parts = _pretrained_parts(model)
-    if len(parts) == 1:
-        return next(iter(parts.values()))
-    old = {name.split(".")[0] for name, _ in model.named_parameters() if name not in fresh}
-    if not fresh or len(old) != 1 or any(name.split(".")[0] in old for name in fresh):
-        return None
-    return dict(model.named_children()).get(old.pop())
-
-
 def _stacked(values: list[Any]) -> Any:
     import torch
 
@@ -325,15 +360,6 @@ def _stacked(values: list[Any]) -> Any:
     lists = [v if isinstance(v, (list, tuple)) else [v] for v in values]
     alike = len({(len(v), v is value) for v, value in zip(lists, values, strict=True)}) == 1 and lists[0]
     return torch.tensor(values) if alike and all(isinstance(x, (int, float)) for v in lists for x in v) else values
-
-
-def _number_scores(found: Sequence[float], true: Sequence[float]) -> Scores:
-    """Mean absolute error, and the share of the variance that is explained; of constant truth 1 or 0, as in sklearn."""
-    mean = sum(true) / len(true)
-    left = sum((f - t) ** 2 for f, t in zip(found, true, strict=True))
-    spread = sum((t - mean) ** 2 for t in true)
-    r2 = 1 - left / spread if spread else float(left == 0)
-    return {"mean_absolute_error": sum(abs(f - t) for f, t in zip(found, true, strict=True)) / len(true), "r2": r2}
 
 
 def _installed() -> dict[str, EntryPoint]:

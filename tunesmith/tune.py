@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import Interrupted, UserError
 from tunesmith.evaluate import strongest_base
-from tunesmith.journey import Hooks, Journey, frozen_digests, loop_of, predicted
+from tunesmith.journey import Hooks, Journey, frozen_digests, loop_of, predicted, probed
 from tunesmith.machine import PeakSampler, pick_device, pick_precision
 from tunesmith.plan import loader_of, make_plan
 from tunesmith.prepare import Progress, Rows, prepare
@@ -24,6 +24,7 @@ from tunesmith.prove import finish, write_pages
 from tunesmith.recipe import Source, read_recipe
 from tunesmith.record import check_same_data, check_same_recipe, rewind_events, sweep_drafts, write_beginnings
 from tunesmith.run import Run, Status, refusal
+from tunesmith.task import find_task
 
 if TYPE_CHECKING:
     from tunesmith.train.engine import LocalEngine
@@ -94,7 +95,8 @@ def _early_engine(source: Source) -> LocalEngine | None:
     from tunesmith.train.engine import LocalEngine
 
     device = pick_device(source.recipe.engine.device)
-    return LocalEngine(device, pick_precision(source.recipe.engine.precision, device)[0])
+    low = find_task(source.recipe.task, source.where("task")).low_precision
+    return LocalEngine(device, pick_precision(source.recipe.engine.precision, device, low=low)[0])
 
 
 @contextmanager
@@ -253,6 +255,12 @@ def _load(journey: Journey, stop: StopRequest) -> None:
         emit=_emitter(journey),
     )
     journey.job = journey.loop.job
+    if journey.prepared.task.reference_width:
+        from tunesmith.train.reference import record_references
+
+        job, rows = journey.job, journey.recipe.batch.eval_rows
+        job.model.to(journey.engine.device)
+        record_references(job.task, job.layers, job.sets, job.engine, job.precision, rows, journey.hooks.progress)
     journey.digests = frozen_digests(journey, journey.job.layers)
     if journey.engine.main:
         model = journey.job.model
@@ -268,7 +276,8 @@ def _watchers(journey: Journey) -> list[Watcher]:
     patience = [stage.patience for stage in journey.plan.resolved]
     watchers: list[Watcher] = [Explosion()]
     if any(patience):
-        watchers.append(Plateau(patience, task.higher_is_better, task.goal))
+        metric, higher = task.validation_metric
+        watchers.append(Plateau(patience, higher, metric))
     return [*watchers, journey.hooks.watcher] if journey.hooks.watcher else watchers
 
 
@@ -296,6 +305,7 @@ def _score_base(journey: Journey) -> None:
     if file.exists():
         lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         journey.base_name, journey.base = lines[0]["base_name"], [line["prediction"] for line in lines[1:]]
+        journey.shown, journey.probed = lines[0]["shown"], lines[0]["probed"]
         return
     journey.job.model.to(journey.engine.device)
 
@@ -305,11 +315,26 @@ def _score_base(journey: Journey) -> None:
     name, predict, all_bases = strongest_base(task, journey.job.model, journey.prepared.train, on_rows)
     journey.base_name = name
     journey.base = predicted(journey, predict, journey.job.sets["held_out"], "scoring the base")
+    journey.shown = {name: task.score(journey.base, journey.prepared.held_out)[task.goal]}
+    candidates = task.bases(journey.job.model, journey.prepared.train)
+    for other in _others(name, all_bases, task.higher_is_better) if not task.one_pass else ():
+        found = predicted(journey, candidates[other], journey.job.sets["held_out"], f"scoring the base, {other}")
+        journey.shown[other] = task.score(found, journey.prepared.held_out)[task.goal]
+    journey.probed = probed(journey, task, journey.job.model)
     others = ", ".join(f"{n} {value:.4f}" for n, value in all_bases.items())
     hooks.say(f"base: {name}, the strongest without training by {task.goal} on training rows ({others})")
     if journey.engine.main:
-        records = [{"base_name": name, "candidates": all_bases}, *({"prediction": p} for p in journey.base)]
+        about = {"base_name": name, "candidates": all_bases, "shown": journey.shown, "probed": journey.probed}
+        records = [about, *({"prediction": p} for p in journey.base)]
         run.write_text(BASE_FILE, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
+
+
+def _others(chosen: str, scores: Mapping[str, float], higher: bool) -> list[str]:
+    """What is shown beside the base: the first candidate; where that is the base itself, the best of the rest."""
+    first, *rest = scores
+    if chosen != first:
+        return [first]
+    return [max(reversed(rest), key=lambda name: scores[name] if higher else -scores[name])] if rest else []
 
 
 def _fit(journey: Journey) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,6 +71,35 @@ class Facts:
 
     values: dict[str, Any] = field(default_factory=dict)
     lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Preview:
+    """One row as the model reads it.
+
+    Args:
+        row: Its id.
+        spans: Pieces of the text in order, each with whether it is learned.
+        note: What else a person should know of this row.
+    """
+
+    row: str
+    spans: tuple[tuple[str, bool], ...]
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The preview as JSON-able values."""
+        return asdict(self)
+
+
+class RowShape(Protocol):
+    """Turns raw rows of one source, of whatever shape, into rows with a task's columns."""
+
+    def __call__(self, row: Row) -> dict[str, Any] | str:
+        """The row in the task's columns, or why it fits no shape, to follow its place in a sentence."""
+
+    def notes(self) -> list[str]:
+        """What was recognised, for a person, once all rows were read."""
 
 
 @dataclass(frozen=True)

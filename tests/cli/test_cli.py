@@ -18,8 +18,8 @@ from tunesmith.cli import app
 from tunesmith.errors import EXIT_COULD_NOT_RUN, EXIT_DONE, EXIT_FINDINGS
 from tunesmith.model.starter import STARTERS
 
-COMMANDS = ["train", "audit", "plan", "find-lr", "evaluate", "predict", "report", "runs", "explain", "schema", "tasks"]
-COMMANDS += ["doctor", "cache"]
+COMMANDS = ["train", "audit", "plan", "find-lr", "evaluate", "predict", "export", "report", "runs", "explain"]
+COMMANDS += ["schema", "tasks", "doctor", "cache"]
 
 
 def fits(text: str) -> bool:
@@ -260,7 +260,8 @@ def test_schema_on_the_screen_and_in_a_file_is_the_published_one(desk: Any) -> N
 
 def test_tasks_and_doctor(desk: Any) -> None:
     assert "text-classification" in desk("tasks", "--json").json
-    assert desk("tasks").out.startswith("text-classification ")
+    names = [line.split()[0] for line in desk("tasks").out.splitlines()]
+    assert names == ["causal-lm", "preference", "text-classification"]
     checks = {check["name"]: check for check in desk("doctor", "--json").json}
     assert checks["python"]["works"]
     assert {f"starter:{name}" for name in STARTERS} <= set(checks)

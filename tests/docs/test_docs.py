@@ -19,17 +19,30 @@ import pytest
 import yaml
 
 from tunesmith.errors import EXIT_DONE, UserError
+from tunesmith.machine import cache_folder
 from tunesmith.model.starter import locate
 from tunesmith.recipe import read_recipe, resolve_options
 from tunesmith.recipe.explain import explain
 from tunesmith.recipe.sections import Recipe
 from tunesmith.recipe.settings import every
-from tunesmith.task import Task, find_task
+from tunesmith.task import Task, find_task, task_names
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-GUIDES = [ROOT / "README.md", ROOT / "docs/text-classification.md", ROOT / "docs/recipe.md", ROOT / "docs/tasks.md"]
+GUIDES = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("text-classification", "language-models", "recipe", "tasks")),
+]
 DEMO = "recipes/text-classification.yaml"
+LANGUAGE = "recipes/text-to-sql.yaml"
+LANGUAGE_ROWS = {"train": 24, "eval": 6}
+LANGUAGE_SMALL = [
+    "options.shots=[1]",
+    "options.max_new_tokens=12",
+    "options.forgetting=null",
+    "data.validation=0",
+    "data.group_by=null",
+]
 ROWS = 96
 OPTIONS = find_task("text-classification").Options
 
@@ -85,7 +98,8 @@ def test_every_setting_that_is_named_exists(page: Path) -> None:
     named = re.findall(r"`([a-z_]+(?:\.[a-z0-9_]+)+)(?:: [^`]*|=[^`]*)?`", text)
     for key in named:
         if key.split(".")[0] in Recipe.model_fields:
-            explain(key, OPTIONS)
+            language = key.startswith("options.") and page.name in ("language-models.md", "CHANGELOG.md")
+            explain(key, find_task("causal-lm").Options if language else OPTIONS)
 
 
 def test_the_recipe_page_names_every_setting() -> None:
@@ -102,12 +116,17 @@ def test_the_recipe_page_names_every_setting() -> None:
     assert missing == []
 
 
-def test_the_table_of_options_is_the_task() -> None:
-    text = (ROOT / "docs/text-classification.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("page", "task"), [("text-classification", "text-classification"), ("language-models", "causal-lm")]
+)
+def test_the_table_of_options_is_the_task(page: str, task: str) -> None:
+    text = (ROOT / f"docs/{page}.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `options\.(\w+)` \| (.+?) \|", text, flags=re.M))
-    assert list(rows) == list(OPTIONS.model_fields)
-    for name, field in OPTIONS.model_fields.items():
-        assert rows[name] == ("from the data" if field.default is None else f"`{field.default}`"), name
+    options = find_task(task).Options
+    assert list(rows) == list(options.model_fields)
+    for name, field in options.model_fields.items():
+        default = json.dumps(field.default) if isinstance(field.default, (bool, list)) else field.default
+        assert rows[name] == ("from the data" if default is None else f"`{default}`"), name
 
 
 def test_the_table_of_methods_is_the_task_class() -> None:
@@ -136,8 +155,8 @@ def test_every_recipe_that_is_shown_is_one(page: str, number: int, block: str, t
     path = tmp_path / "recipe.yaml"
     path.write_text(text, encoding="utf-8")
     source = read_recipe(path)
-    if source.recipe.task == "text-classification":
-        resolve_options(source, OPTIONS)
+    if source.recipe.task in task_names():
+        resolve_options(source, find_task(source.recipe.task).Options)
 
 
 def test_the_readme_shows_the_demo() -> None:
@@ -156,6 +175,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
     try:
         locate("starter:minilm-l6")
+        locate("starter:smollm2-135m")
     except UserError as fault:
         if os.environ.get("CI", "").lower() == "true":
             raise
@@ -165,8 +185,17 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "examples/sentiment").mkdir(parents=True)
     lines = (ROOT / "examples/sentiment/sentiment.csv").read_text(encoding="utf-8").splitlines(keepends=True)
     (folder / "examples/sentiment/sentiment.csv").write_text("".join(lines[: ROWS + 1]), encoding="utf-8")
+    place = folder / "examples/text-to-sql"
+    shutil.copytree(ROOT / "examples/text-to-sql/databases", place / "databases")
+    for name, count in LANGUAGE_ROWS.items():
+        rows = (ROOT / f"examples/text-to-sql/{name}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+        (place / f"{name}.jsonl").write_text("".join(rows[:count]), encoding="utf-8")
+    # Converted weights stay where they are: to convert them again would take longer than all the rest.
+    starters = cache_folder("starter")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TUNESMITH_CACHE", str(folder / "cache"))
+        (folder / "cache").mkdir()
+        (folder / "cache/starter").symlink_to(starters)
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.chdir(folder)
         fine_tune(DEMO, small(["train", DEMO])[2:])
@@ -175,6 +204,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def small(words: list[str]) -> list[str]:
     """A command at small size: fewer epochs, smaller steps where a test of rates needs many."""
+    if words[0] in ("train", "plan", "audit") and LANGUAGE in words:
+        return [*words, *LANGUAGE_SMALL, "stages.0.epochs=1"]
     if words[0] == "train":
         given = {word.partition("=")[0] for word in words}
         stages = range(len(yaml.safe_load((ROOT / DEMO).read_text(encoding="utf-8"))["stages"]))
@@ -184,7 +215,8 @@ def small(words: list[str]) -> list[str]:
 
 def test_the_docs_show_every_command_that_a_person_needs_first() -> None:
     shown = {words[1] for words in ALL_COMMANDS if words[0] == "tunesmith"}
-    assert {"train", "plan", "audit", "predict", "evaluate", "runs", "explain", "find-lr", "report", "schema"} <= shown
+    first = {"train", "plan", "audit", "predict", "evaluate", "runs", "explain", "find-lr", "report", "schema"}
+    assert first | {"export"} <= shown
 
 
 @pytest.mark.parametrize("words", ALL_COMMANDS, ids=" ".join)
@@ -265,11 +297,25 @@ RESULT: dict[str, Any] = {
 }
 
 
+SCORES: dict[str, Any] = {
+    "metric": "execution_accuracy", "base_name": "2 examples in the prompt", "tuned": 0.75, "difference": 0.5,
+    "interval": [0.4, 0.6], "verdict": "better", "rows": 200,
+    "bases": {"zero-shot": 0.1, "2 examples in the prompt": 0.25},
+    "stages": [{"name": "adapter", "score": 0.75}],
+}  # fmt: skip
+
+
 def test_numbers_are_written_between_the_marks_and_checked(tmp_path: Path) -> None:
-    readme, result = tmp_path / "README.md", tmp_path / "result.json"
-    result.write_text(json.dumps(RESULT))
-    readme.write_text("before\n<!-- benchmark -->\nold\n<!-- /benchmark -->\nafter\n")
-    order = [sys.executable, str(ROOT / "scripts/readme_numbers.py"), "--result", str(result), "--readme", str(readme)]
+    readme, results = tmp_path / "README.md", tmp_path / "results"
+    (results / "recipes").mkdir(parents=True)
+    (results / "text_classification.json").write_text(json.dumps(RESULT))
+    (results / "recipes" / "text-to-sql.json").write_text(json.dumps(SCORES))
+    readme.write_text(
+        "before\n<!-- benchmark text_classification -->\nold\n<!-- /benchmark -->\nbetween\n"
+        "<!-- recipe text-to-sql -->\n<!-- /recipe -->\nafter\n<!-- benchmark none -->\nold\n<!-- /benchmark -->\n"
+    )
+    script = str(ROOT / "scripts/readme_numbers.py")
+    order = [sys.executable, script, "--results", str(results), "--readme", str(readme)]
 
     def call(*more: str) -> int:
         return subprocess.run([*order, *more], check=False, capture_output=True).returncode
@@ -278,24 +324,21 @@ def test_numbers_are_written_between_the_marks_and_checked(tmp_path: Path) -> No
     assert call() == 0
     assert call("--check") == 0
     text = readme.read_text()
-    assert text.startswith("before\n<!-- benchmark -->\n|")
-    assert text.endswith("<!-- /benchmark -->\nafter\n")
+    assert text.startswith("before\n<!-- benchmark text_classification -->\n|")
+    assert text.endswith("<!-- benchmark none -->\n<!-- /benchmark -->\n")
     assert "| head | 12.3 | 1,234 (Trainer) | s | 100 | 8 |" in text
     assert "| all | 1 |  (Trainer) | s |  | 1 |" in text
     assert "a machine, 2 threads; torch 2.13.0" in text
+    assert "| zero-shot | 0.1 |\n| 2 examples in the prompt | 0.25 |\n| tuned | 0.75 |" in text
+    assert "200 rows, 95 % interval: +0.500 [+0.400, +0.600] against 2 examples in the prompt: better." in text
     assert "old" not in text
-    result.unlink()
+    shutil.rmtree(results)
     assert call() == 2
 
 
-def test_the_readme_has_the_numbers_of_the_committed_result() -> None:
-    numbers = script("readme_numbers")
+def test_the_readme_has_the_numbers_of_the_committed_results() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    if numbers.RESULT.is_file():
-        expected = numbers.filled(readme, numbers.table(json.loads(numbers.RESULT.read_text(encoding="utf-8"))))
-        assert readme == expected, "run scripts/readme_numbers.py"
-    else:
-        assert re.search(r"<!-- benchmark -->\s*<!-- /benchmark -->", readme), "numbers without a result behind them"
+    assert readme == script("readme_numbers").filled(readme), "run scripts/readme_numbers.py"
 
 
 def test_a_picture_of_a_run_that_is_none_is_refused(tmp_path: Path) -> None:

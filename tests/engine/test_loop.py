@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.engine.conftest import World, end_of, events_of, make_rows, user_error
@@ -17,6 +18,7 @@ from tunesmith.run import Run
 from tunesmith.tasks.text_classification import TextClassification
 from tunesmith.train.checkpoint import newest_checkpoint
 from tunesmith.train.guard import rehearse
+from tunesmith.train.loop import Loop
 from tunesmith.train.range_test import range_test
 from tunesmith.train.step import Objective
 from tunesmith.train.watch import Ask
@@ -252,3 +254,22 @@ def test_what_went_wrong_outside_our_care_is_kept_too(world: World, monkeypatch:
     with one_thread():
         fine_tune(recipe)
     assert json.loads((world.runs / "bug" / "state.json").read_text())["status"] == "finished"
+
+
+def test_the_best_weights_of_an_early_stage_come_back_whole(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later stage that only makes it worse leaves nothing of itself in the model that is saved."""
+    real = Loop._evaluate
+
+    def worse_later(loop: Loop, index: int, epoch: float) -> None:
+        # The first stage's last score can't be beaten.
+        if loop.at.best is not None and index > 0:
+            loop.at.best["score"] = 2.0
+        real(loop, index, epoch)
+
+    monkeypatch.setattr(Loop, "_evaluate", worse_later)
+    alone = fine_tune(world.recipe("alone", stages=HEAD_THEN_ALL[:1]))
+    both = fine_tune(world.recipe("both", stages=HEAD_THEN_ALL))
+    assert both.read_json("scores.json")["kept"]["stage"] == 0
+    first, second = (load_file(run.model / "model.safetensors") for run in (alone, both))
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []

@@ -118,7 +118,7 @@ class World:
             precision="fp32",
             passes=5.0,
             fingerprint="f",
-            dropout=lambda n: self.rows_in_flight.over(range(1, n + 1)),
+            dropout=lambda lengths: self.rows_in_flight.over(range(1, len(lengths) + 1)),
         )
 
     def opened(self) -> StageCache:

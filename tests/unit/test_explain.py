@@ -191,7 +191,7 @@ def test_written_schema_is_the_recipes(tmp_path: Path) -> None:
 
 
 def test_checked_in_schema_is_what_the_command_writes() -> None:
-    options = {"text-classification": find_task("text-classification").Options}
+    options = {name: find_task(name).Options for name in ("causal-lm", "preference", "text-classification")}
     told = "write it anew: tunesmith schema --out docs/recipe.schema.json"
     assert CHECKED_IN.read_text(encoding="utf-8") == schema_text(options), told
 

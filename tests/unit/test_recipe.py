@@ -185,13 +185,13 @@ BAD_WHOLE = [
     ),
     ("task: t\nmodel: m\ndata: {train: a, eval: 20%}\n", "3:24", "a share is a number", "write 0.2, without quotes"),
     (
-        "task: t\nmodel: m\ndata: {train: a, eval: b, group_by: s}\n",
+        "task: t\nmodel: m\ndata: {train: a, eval: b, group_by: s, validation: 0}\n",
         "3:27",
         "data.group_by: nothing uses it",
         "remove it",
     ),
     (
-        "task: t\nmodel: m\ndata: {train: a, eval: b, stratify: true}\n",
+        "task: t\nmodel: m\ndata: {train: a, eval: b, stratify: true, validation: 0}\n",
         "3:27",
         "data.stratify: nothing uses",
         "remove it",

@@ -42,14 +42,19 @@ def lengths(world: World) -> Measured:
     import torch
 
     task = world.task
+    # Whether rows travel end to end may depend on the model.
+    assert world.pristine is not None
     examples = [world.task.encode(world.rows[i]) for i in world.spread]
     told = [task.length(example) for example in examples]
+    if task.packed:
+        return _end_to_end(task, examples, told)
     alone = [_sizes(task.collate([example])) for example in examples]
     together = task.collate(examples)
     ragged = [key for key in alone[0] if len({sizes.get(key) for sizes in alone}) > 1]
     faults = [f"length says {n}" for n in told if n < 1]
-    first_axis = {k: len(v) for k, v in together.items() if isinstance(v, torch.Tensor) and v.ndim}
-    faults += [f"{k} has {n} entries for {len(examples)} rows" for k, n in first_axis.items() if n != len(examples)]
+    by_row = {k: v for k, v in together.items() if k not in task.not_by_row}
+    first_axis = {k: len(v) for k, v in by_row.items() if isinstance(v, torch.Tensor) and v.ndim}
+    faults += [f"{k} has {n} entries for {len(examples)} rows" for k, n in first_axis.items() if n % len(examples)]
     padded = {key: _sizes(together).get(key) for key in ragged}
     if ragged and len(set(told)) == 1:
         faults.append(f"{', '.join(ragged)} is padded, but every row's length is {told[0]}: write length")
@@ -59,6 +64,17 @@ def lengths(world: World) -> Measured:
         faults.append("rows differ in length, but collate gives every row the same shape: leave length out")
     shape = f"{', '.join(ragged)} padded to {max(told)}" if ragged else "nothing is padded"
     return none_of(faults, shape)
+
+
+def _end_to_end(task: Task, examples: Sequence[Any], told: Sequence[int]) -> Measured:
+    """Of a packed batch every tensor by row lies in one row, as long as all rows together."""
+    import torch
+
+    batch = task.collate(examples)
+    by_row = {k: v for k, v in batch.items() if isinstance(v, torch.Tensor) and k not in task.not_by_row}
+    shape = (1, sum(told))
+    faults = [f"{k} is {tuple(v.shape)}, not {shape}" for k, v in by_row.items() if tuple(v.shape[:2]) != shape]
+    return none_of(faults or ([] if by_row else ["no tensor holds the rows"]), f"{len(told)} rows end to end, {shape}")
 
 
 def _sizes(batch: Any) -> dict[str, int]:

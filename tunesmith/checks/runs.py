@@ -19,6 +19,7 @@ from tunesmith.checks.world import (
     weights_distance,
     within,
 )
+from tunesmith.model.layers import HEAD
 from tunesmith.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def resume_between_epochs(world: World) -> Measured:
 
 def _resume(world: World, step: int, where: str) -> Measured:
     # Two steps an epoch: the head's one, then three of all layers, so steps 3 and 6 lie within and between epochs.
-    stages = [{"train": "head", "epochs": 1, **STAGE}, {"train": "all", "epochs": 3, **STAGE, "lr": 1e-3}]
+    stages = [{"train": _first_stage(world), "epochs": 1, **STAGE}, {"train": "all", "epochs": 3, **STAGE, "lr": 1e-3}]
     folder = world.folder / "resumable"
     if world.uninterrupted is None:
         world.uninterrupted = _run(world, stages, folder, optimizer="adamw", save_every=SAVE_STEPS)
@@ -146,7 +147,14 @@ def _resume(world: World, step: int, where: str) -> Measured:
 
 def cache_of_the_head(world: World) -> Measured:
     """Training the head with and without the activation cache gives the same losses and weights."""
+    if not world.fitting().layers.names(HEAD):
+        raise DoesNotApply("the model has no head of its own: all its layers are pretrained")
     return _cache(world, "head")
+
+
+def _first_stage(world: World) -> Any:
+    """The head, or the top block where all layers are pretrained."""
+    return "head" if world.fitting().layers.names(HEAD) else {"top": 1}
 
 
 def cache_of_the_top(world: World) -> Measured:
@@ -176,7 +184,7 @@ def _cache(world: World, train: Any) -> Measured:
 
 def frozen(world: World) -> Measured:
     """What a stage does not train, parameters and buffers, is bit for bit as it was loaded."""
-    stages: list[Any] = ["head"]
+    stages: list[Any] = [_first_stage(world)]
     if len(world.fitting().layers.blocks) >= 2:
         stages.append({"top": _half_of_the_blocks(world)})
     before, moved, kept = snapshot(world.pristine), [], 0

@@ -122,9 +122,19 @@ class World:
 
         task = task or self.task
         length = task.length if type(task).length is not Task.length else None
-        return Loader(
+        loader = Loader(
             rows or self.rows, task.encode, task.collate, random=task.random, length=length, inputs=task.inputs
         )
+        if task.reference_width:
+            loader.extra = {"reference": self._reference(task, loader)}
+        return loader
+
+    def _reference(self, task: Task, loader: Loader) -> Tensor:
+        """What the model says of every row before it learns."""
+        import torch
+
+        with evaluating(self.pristine):
+            return torch.cat([task.reference(self.pristine, loader.batch([i])) for i in range(len(loader))])
 
     @cached_property
     def loaded(self) -> Loader:
@@ -151,7 +161,8 @@ class World:
     def around(self, fitting: Fitting, address: Address) -> Callable[[np.ndarray], AbstractContextManager[Any]]:
         """The dropout context of rows at an address, as the loop makes it."""
         return lambda rows: fitting.dropout.over(
-            [address.digest("dropout", str(self.rows[int(i)]["id"])) for i in rows]
+            [address.digest("dropout", str(self.rows[int(i)]["id"])) for i in rows],
+            [self.loaded.lengths[int(i)] for i in rows] if self.task.packed else None,
         )
 
 

@@ -41,6 +41,14 @@ def canonical_json(value: Any) -> bytes:
     return _canonical(value).encode()
 
 
+_ordered = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_stand_in).encode
+
+
+def ordered_json(value: Any) -> bytes:
+    """The value as UTF-8 JSON with its keys in their own order, which a chat template writes out."""
+    return _ordered(value).encode()
+
+
 def canonical_texts(values: Mapping[str, str]) -> bytes:
     """`canonical_json` of a mapping that holds texts only, several times faster.
 

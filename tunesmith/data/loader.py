@@ -109,6 +109,8 @@ class Loader:
         self._encode, self._collate = encode, collate
         self._memo: dict[int, Example] = {}
         self._memo_bytes = 0
+        self.extra: dict[str, Any] = {}
+        """Tensors [rows, ...] by name, of which every batch gets its rows."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -160,7 +162,9 @@ class Loader:
 
     def batch(self, indices: Sequence[int] | np.ndarray, address: Address | None = None) -> Batch:
         """Several rows as one batch."""
-        return self._collate([self.example(int(i), address) for i in indices])
+        batch = self._collate([self.example(int(i), address) for i in indices])
+        at = [int(i) for i in indices]
+        return batch | {name: values[at] for name, values in self.extra.items()}
 
     def ahead(self, plan: Sequence[Sequence[int] | np.ndarray], address: Address | None = None) -> Iterator[Batch]:
         """The batches of a plan in its order, encoded by threads up to ``workers`` batches ahead.

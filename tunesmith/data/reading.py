@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from tunesmith.data.digest import plain
 from tunesmith.data.store import MEMORY_BYTES, ReadReport, RowStore, StoreBuilder
 from tunesmith.errors import UserError
+from tunesmith.types import RowShape
 
 SHOWN_BROKEN = 20
 PROGRESS_ROWS = 2_000
@@ -46,6 +47,7 @@ class Reading:
         broken_share: Share of broken records that is accepted.
         limit: Rows to stop after.
         on_progress: Told (done, total), in the source's own unit.
+        shape: Turns raw rows into those of the task, or says why one is none.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Reading:
     limit: int | None
     on_progress: Callable[[int, int], None] | None = None
     memory_bytes: int = MEMORY_BYTES
+    shape: RowShape | None = None
     format: str = ""
     detected_by: str = ""
     encoding: str | None = None
@@ -146,6 +149,11 @@ class Reading:
             values, whole = plain(values)
         if self.mapping:
             values = self._renamed(values)
+        if self.shape is not None:
+            shaped = self.shape(values)
+            if isinstance(shaped, str):
+                return shaped
+            values, texts = shaped, False
         try:
             self._builder.append(values, line, is_json=whole, is_text=texts)
         except UnicodeEncodeError as error:
@@ -195,6 +203,8 @@ class Reading:
         for ours, theirs in self.mapping.items():
             if ours != theirs and ours in self._met and ours not in self._ours:
                 self.notes.append(f"data.columns.{ours}: {theirs} stands in for the source's own column {ours}")
+        if self.shape is not None:
+            self.notes.extend(self.shape.notes())
         if note := self._builder.settle_ids():
             self.notes.append(note)
         if self.limit is not None and self.full:

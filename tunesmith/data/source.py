@@ -19,6 +19,7 @@ from tunesmith.data.reading import Fault, Reading, Record, did_you_mean
 from tunesmith.data.store import MEMORY_BYTES, ReadReport, RowStore
 from tunesmith.data.text_file import TextFile, look_at
 from tunesmith.errors import UserError
+from tunesmith.types import RowShape
 
 __all__ = ["ReadReport", "RowStore", "content_digest", "read_rows"]
 
@@ -37,6 +38,7 @@ def read_rows(
     relative_to: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     memory_bytes: int = MEMORY_BYTES,
+    shape: RowShape | None = None,
 ) -> RowStore:
     """Read every row of a source, in bounded memory, each with a stable id.
 
@@ -56,12 +58,13 @@ def read_rows(
         relative_to: Folder that relative paths start from (default: the working directory).
         on_progress: Told (done, total) now and then: bytes, or rows where the source has no size.
         memory_bytes: Rows move to a temporary file once they are larger than this.
+        shape: Turns raw rows into those of a task; a row that fits no shape is a broken one.
 
     Raises:
         UserError: where the source cannot be read, has no rows, or too many broken ones.
     """
     described = str(source) if isinstance(source, (str, Path)) else "rows"
-    reading = Reading(described, dict(columns or {}), broken_rows, limit, on_progress, memory_bytes)
+    reading = Reading(described, dict(columns or {}), broken_rows, limit, on_progress, memory_bytes, shape)
     if not described.strip():
         raise UserError("no source is named", "data.train", "name a file, a folder or a data set id")
     start = relative_to or Path()

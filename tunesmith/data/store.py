@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO, overload
 
-from tunesmith.data.digest import bytes_in_memory, canonical_json, canonical_texts, digest_number
+from tunesmith.data.digest import bytes_in_memory, canonical_json, canonical_texts, digest_number, ordered_json
 from tunesmith.errors import UserError
 from tunesmith.types import Row
 
@@ -243,6 +243,7 @@ class StoreBuilder:
         self.kept_id_name: str | None = None
         self._id_numbers = array("Q")
         self._written: list[bytes] = []
+        self._digested: list[bytes] = []
         self._end = 0
         self._pinned_bytes, self._pinned_limit = 0, pinned_bytes
         self._keys: tuple[str, ...] = ()
@@ -265,8 +266,12 @@ class StoreBuilder:
         """
         content = canonical_texts(values) if is_text else canonical_json(values)
         if is_json or is_text:
-            self._written.append(content)
-            self._end += len(content)
+            # What is nested keeps the order of its keys: a tool's description is read as it was written.
+            nested = not is_text and any(isinstance(value, (dict, list)) for value in values.values())
+            kept = ordered_json(values) if nested else content
+            self._written.append(kept)
+            self._digested.append(content)
+            self._end += len(kept)
             if len(self._written) >= WRITTEN_TOGETHER:
                 self.flush()
         else:
@@ -287,8 +292,9 @@ class StoreBuilder:
     def flush(self) -> None:
         """Hand the rows taken so far to the spool."""
         together = b"".join(self._written)
+        self._all.update(b"".join(self._digested))
         self._written.clear()
-        self._all.update(together)
+        self._digested.clear()
         self.spool.append(together)
 
     def _pin(self, values: dict[str, Any], size: int) -> None:

@@ -20,17 +20,14 @@ from torch import nn
 from tunesmith.errors import UserError
 from tunesmith.model import peft_format
 from tunesmith.model.lora import LoraLinear
+from tunesmith.model.new_tokens import layers_of, put_rows
 from tunesmith.model.peft_format import AdapterFiles
 from tunesmith.recipe.sections import AdapterSection
 
 ALL_LINEAR = "all-linear"
 
 # peft trains and saves these by itself for such a task, and cannot load an adapter file that lacks them.
-_HEADS = {
-    "SEQ_CLS": ("classifier", "score"),
-    "TOKEN_CLS": ("classifier", "score"),
-    "QUESTION_ANS": ("qa_outputs",),
-}
+_HEADS = {"SEQ_CLS": ("classifier", "score"), "TOKEN_CLS": ("classifier", "score"), "QUESTION_ANS": ("qa_outputs",)}
 
 
 def attach(model: nn.Module, blocks: Sequence[nn.Module], settings: AdapterSection, *, seed: int) -> list[str]:
@@ -150,10 +147,13 @@ def save_adapter(
         raise ValueError("the model has no adapters to save")
     names = _whole_modules(model, modules_to_save, task_type)
     whole = {f"{name}.{key}": value for name in names for key, value in model.get_submodule(name).state_dict().items()}
+    rows = layers_of(model)
+    whole |= {f"{name}{peft_format.ROWS_KEY}": module.rows for name, module in rows.items()}
     config = _config(model, adapters) | {
         "base_model_name_or_path": base_name,
         "task_type": task_type,
         "modules_to_save": sorted(names) or None,
+        "trainable_token_indices": {n.rpartition(".")[2]: list(m.tokens) for n, m in rows.items()} or None,
     }
     peft_format.write(Path(folder), config, adapter_parameters(model), whole)
 
@@ -185,6 +185,7 @@ def load_adapter(model: nn.Module, folder: str | Path) -> list[str]:
                 own[name].get_parameter(part).copy_(value)
         for key, value in files.whole.items():
             state[key].copy_(value)
+    put_rows(model, {n: (files.token_ids(n), value) for n, value in files.rows.items()}, str(files.folder))
     return list(own)
 
 

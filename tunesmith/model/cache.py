@@ -331,6 +331,7 @@ class ActivationCache:
 
     def __init__(self, boundary: Boundary, store: ActivationStore) -> None:
         self.boundary, self.store = boundary, store
+        self._packed = any(layout.packed for layout in store.layouts)
 
     @contextmanager
     def recording(self, keys: Sequence[bytes], lengths: Sequence[int]) -> Iterator[None]:
@@ -355,26 +356,32 @@ class ActivationCache:
             elif used:
                 leaves.append(next(stored).to(device=device, dtype=leaf.dtype))
             else:
-                leaves.append(_unread(leaf, len(keys)).to(device))
+                rows = 1 if self._packed else len(keys)
+                leaves.append(_unread(leaf, rows).to(device))
         with _stub(self.boundary, leaves):
             yield
 
 
-def leaf_layouts(boundary: Boundary, padded: int, dtype: torch.dtype) -> list[LeafLayout]:
-    """How the used leaves are stored; a leaf is ragged where its second axis is the padded one.
+def leaf_layouts(
+    boundary: Boundary, lengths: Sequence[int], dtype: torch.dtype, *, packed: bool = False
+) -> list[LeafLayout]:
+    """How the used leaves are stored; a leaf is ragged where its second axis is the one along which rows differ.
 
     Args:
         boundary: With the leaves of a probe batch.
-        padded: The probe batch's length along the padded axis.
+        lengths: Of the probe batch's rows.
         dtype: Stored precision of floating-point leaves.
+        packed: Whether the rows lie end to end along the second axis.
     """
+    padded = sum(lengths) if packed else max(lengths)
     layouts = []
     for leaf, used in zip(boundary.leaves, boundary.used, strict=True):
         if not (isinstance(leaf, Tensor) and used):
             continue
         ragged = leaf.ndim >= 3 and padded > 1 and leaf.shape[1] == padded
         kind = dtype if leaf.is_floating_point() else leaf.dtype
-        layouts.append(LeafLayout(tuple(leaf.shape[2 if ragged else 1 :]), kind, ragged))
+        tail = tuple(leaf.shape[2 if ragged else 1 :])
+        layouts.append(LeafLayout(tail, kind, ragged, packed=packed and ragged))
     return layouts
 
 

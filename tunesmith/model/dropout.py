@@ -44,19 +44,29 @@ _UNADDRESSED = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.Fe
 
 @dataclass
 class RowKeys:
-    """The rows in flight: one 31-bit key per row, shared by every dropout module of a model."""
+    """The rows in flight: one 31-bit key per row, shared by every dropout module of a model.
+
+    ``lengths``: of rows that lie end to end along the second axis, where they do.
+    """
 
     keys: Tensor | None = None
+    lengths: tuple[int, ...] | None = None
     positions: dict[tuple[int, torch.device], Tensor] = field(default_factory=dict)
 
     @contextmanager
-    def over(self, keys: Sequence[int]) -> Iterator[None]:
-        """Draw masks for these rows, in batch order, while the context lasts."""
+    def over(self, keys: Sequence[int], lengths: Sequence[int] | None = None) -> Iterator[None]:
+        """Draw masks for these rows, in batch order, while the context lasts.
+
+        Args:
+            keys: One number a row.
+            lengths: The rows' lengths where they travel end to end as one.
+        """
         self.keys = torch.tensor([k & 0x7FFFFFFF for k in keys], dtype=torch.int32)
+        self.lengths = None if lengths is None else tuple(lengths)
         try:
             yield
         finally:
-            self.keys = None
+            self.keys = self.lengths = None
 
 
 def _mix(x: Tensor) -> Tensor:
@@ -109,22 +119,35 @@ class RowDropout(nn.Module):
     def _mask(self, x: Tensor) -> Tensor:
         keys = self.rows.keys
         assert keys is not None
-        if x.shape[0] % len(keys):
-            raise UserError(
-                f"dropout {self.index} of the model can't be drawn by row: its input has {x.shape[0]} entries for "
-                f"{len(keys)} rows",
-                "recipe: optimizer.dropout",
-                "write optimizer: {dropout: 0}",
-            )
-        per_row = x.numel() // len(keys)
         row = _mix((keys.to(x.device) ^ (self.index * 0x3C6EF372 & 0x7FFFFFFF)).add_(0x1B873593))
-        bits = row[:, None] ^ self._positions(per_row, x.device)[None, :]
+        lengths = self.rows.lengths
+        if lengths is not None and x.ndim > 2 and tuple(x.shape[:2]) == (1, sum(lengths)):
+            bits = self._end_to_end(row, lengths, x)
+        else:
+            bits = self._side_by_side(row, x)
         # One more round over every element is the least that leaves no pattern; each pass over them costs time.
         bits *= 0x7FEB352D
         bits ^= bits >> 15
         bits *= 0x297A2D39
         kept = bits >= int(self.rate * 2**32) - 2**31
         return kept.to(x.dtype).mul_(1.0 / (1.0 - self.rate)).view(x.shape)
+
+    def _side_by_side(self, row: Tensor, x: Tensor) -> Tensor:
+        """Bits of rows along the first axis, [rows, elements]."""
+        if x.shape[0] % len(row):
+            raise UserError(
+                f"dropout {self.index} of the model can't be drawn by row: its input has {x.shape[0]} entries for "
+                f"{len(row)} rows",
+                "recipe: optimizer.dropout",
+                "write optimizer: {dropout: 0}",
+            )
+        return row[:, None] ^ self._positions(x.numel() // len(row), x.device)[None, :]
+
+    def _end_to_end(self, row: Tensor, lengths: Sequence[int], x: Tensor) -> Tensor:
+        """The bits that each row would get alone, [positions, elements]."""
+        width = x[0, 0].numel()
+        places = self._positions(max(lengths) * width, x.device).view(-1, width)
+        return torch.cat([places[:n] ^ bits for n, bits in zip(lengths, row, strict=True)])
 
     def _positions(self, count: int, device: torch.device) -> Tensor:
         """Hashes of the elements' places, kept by their number."""

@@ -81,9 +81,13 @@ class LayerGroups:
         if train == "all":
             return [group for group in self.groups if self.groups[group]]
         if train in (HEAD, ADAPTER):
-            return [
-                group for group in (ADAPTER, HEAD) if self.groups.get(group) and (train == ADAPTER or group == HEAD)
-            ]
+            wanted = (ADAPTER, HEAD) if train == ADAPTER else (HEAD,)
+            found = [group for group in wanted if self.groups.get(group)]
+            if not found:
+                kind = type(self.model).__name__
+                what = f"stages: {kind} has no {train} to train: all its layers are pretrained"
+                raise UserError(what, kind, "write train: {top: n}, or adapter: {kind: lora} and train: adapter")
+            return found
         count = int(train)
         kind = type(self.model).__name__
         if not self.blocks:
@@ -100,6 +104,41 @@ class LayerGroups:
             )
         top = [f"block {i}" for i in range(len(self.blocks) - count, len(self.blocks))]
         return [*top, *(group for group in (NECK, HEAD) if self.groups.get(group))]
+
+    def by_parameter(self) -> dict[int, str]:
+        """The group of every parameter, by its identity: names change when an adapter is put around a layer."""
+        groups = {name: group for group, names in self.groups.items() for name in names}
+        return {id(p): groups[name] for name, p in self.model.named_parameters() if name in groups}
+
+    def with_adapter(self, fresh: frozenset[str], adapter: frozenset[str], before: Mapping[int, str]) -> LayerGroups:
+        """The same groups after an adapter was attached, its parameters a group of their own.
+
+        Args:
+            fresh: Parameters that the pretrained weights did not hold.
+            adapter: Names of the adapter's parameters.
+            before: From ``by_parameter``, before it was attached.
+        """
+        found = LayerGroups.of(self.model, trunk=self.trunk, blocks=self.blocks, fresh=fresh, adapter=adapter)
+        parameters = dict(self.model.named_parameters())
+        groups: dict[str, list[str]] = {group: [] for group in (*found.groups, *self.groups)}
+        for group, names in found.groups.items():
+            for name in names:
+                groups[group if name in adapter else before.get(id(parameters[name]), group)].append(name)
+        order = [EMBEDDINGS, *(f"block {i}" for i in range(len(self.blocks))), NECK, ADAPTER, HEAD]
+        kept = {name: tuple(groups.get(name, ())) for name in order if groups.get(name) or name == HEAD}
+        return LayerGroups(self.model, self.trunk, self.blocks, kept, self.helpers)
+
+    def adapted_blocks(self, top: int | None) -> tuple[nn.Module, ...]:
+        """The blocks that an adapter goes on: all of them, or ``top`` from the top; the trunk where there are none.
+
+        Raises:
+            UserError: There are not so many.
+        """
+        if top is not None and top > len(self.blocks):
+            kind = type(self.model).__name__
+            what = f"adapter.top: {top} is more than the {len(self.blocks)} blocks of {kind}"
+            raise UserError(what, kind, f"write at most {len(self.blocks)}, or leave it out")
+        return (self.blocks[-top:] if top is not None else self.blocks) or (self.trunk,)
 
     def apply(self, learning: Sequence[str]) -> None:
         """Let exactly these groups learn. Frozen means no gradient and ``eval`` mode: no dropout, still statistics."""

@@ -15,12 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from tunesmith.model.four_bit import FourBitLinear, Layout, unpack
+
 
 class _LowRankProduct(torch.autograd.Function):
     """``x Wᵀ + bias + scaling (source Aᵀ) Bᵀ`` with no gradient for ``W`` and ``bias``, and one output-sized buffer.
 
     The update is accumulated into the frozen product in place, and its gradient into the frozen product's gradient:
-    plain autograd makes three output-sized temporaries forward and two in the backward pass.
+    plain autograd makes three output-sized temporaries forward and two in the backward pass. A weight in 4 bit comes
+    with its scales and is unpacked twice, for each pass: at full size it lives no longer than one product.
     """
 
     @staticmethod
@@ -33,19 +36,23 @@ class _LowRankProduct(torch.autograd.Function):
         a: Tensor,
         b: Tensor,
         scaling: float,
+        constants: Tensor | None,
+        layout: Layout | None,
     ) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
         low = _low(rows if source is None else source.reshape(rows.shape), a, scaling)
-        out = rows @ weight.t() if bias is None else torch.addmm(bias, rows, weight.t())
+        dense = _dense(weight, constants, layout, rows.dtype)
+        out = rows @ dense.t() if bias is None else torch.addmm(bias, rows, dense.t())
         out.addmm_(low, b.to(out.dtype).t())
-        ctx.save_for_backward(x if source is None else source, weight, a, b, low)
-        ctx.scaling, ctx.split = scaling, source is not None
-        return out.view(*x.shape[:-1], weight.shape[0])
+        ctx.save_for_backward(x if source is None else source, weight, a, b, low, constants)
+        ctx.scaling, ctx.split, ctx.layout = scaling, source is not None, layout
+        return out.view(*x.shape[:-1], dense.shape[0])
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator,unused-ignore]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return _gradients(ctx, grad.reshape(-1, grad.shape[-1]), ctx.saved_tensors)
+        *saved, constants = ctx.saved_tensors
+        return (*_gradients(ctx, grad.reshape(-1, grad.shape[-1]), saved, constants, ctx.layout), None, None)
 
 
 class _MagnitudeProduct(torch.autograd.Function):
@@ -83,17 +90,30 @@ class _MagnitudeProduct(torch.autograd.Function):
         return (*_gradients(ctx, rows * factor, saved), magnitude, None)
 
 
+def _dense(weight: Tensor, constants: Tensor | None, layout: Layout | None, dtype: torch.dtype) -> Tensor:
+    """The weight as a matrix: itself, or unpacked."""
+    if constants is None or layout is None:
+        return weight
+    return unpack(weight, constants, layout, dtype)
+
+
 def _low(source: Tensor, a: Tensor, scaling: float) -> Tensor:
     """The rows in the ``r`` dimensions of the update; the scale rides on the smallest tensor there is."""
     return (source @ a.to(source.dtype).t()).mul_(scaling)
 
 
-def _gradients(ctx: Any, grad: Tensor, saved: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+def _gradients(
+    ctx: Any,
+    grad: Tensor,
+    saved: Sequence[Tensor],
+    constants: Tensor | None = None,
+    layout: Layout | None = None,
+) -> tuple[Tensor | None, ...]:
     """Gradients of the seven inputs the two products share, from the gradient of the undirected sum (rows x out)."""
     source, weight, a, b, low = saved
     down, up = a.to(grad.dtype), b.to(grad.dtype)
     inner = (grad @ up).mul_(ctx.scaling)
-    grad_x = grad @ weight if ctx.needs_input_grad[0] else None
+    grad_x = grad @ _dense(weight, constants, layout, grad.dtype) if ctx.needs_input_grad[0] else None
     grad_source = None
     if ctx.split:
         grad_source = (inner @ down).view(source.shape) if ctx.needs_input_grad[1] else None
@@ -123,7 +143,7 @@ class LoraLinear(nn.Module):
     learn again, they get their gradient by plain autograd.
 
     Args:
-        base_layer: ``nn.Linear`` or transformers' ``Conv1D``.
+        base_layer: ``nn.Linear``, transformers' ``Conv1D``, or a ``FourBitLinear``.
         r: Rank of the update.
         alpha: Scale numerator: the update is multiplied by ``alpha / r``.
         rslora: Multiply by ``alpha / √r`` instead.
@@ -149,8 +169,6 @@ class LoraLinear(nn.Module):
         self.alpha, self.rslora = alpha, rslora
         self.scaling = alpha / (math.sqrt(r) if rslora else r)
         self.enabled = True
-        # Only these two classes are known to be y = x Wᵀ + b over a readable weight; a quantized subclass is not.
-        self.plain = self.transposed or type(base_layer) is nn.Linear
         weight = self.weight
         inputs, outputs = self.in_features, self.out_features
         self.lora_A = nn.Parameter(_kaiming(r, inputs, generator).to(weight.device))
@@ -162,8 +180,13 @@ class LoraLinear(nn.Module):
             self.lora_magnitude_vector = nn.Parameter(self._squares().sqrt())
 
     @property
+    def plain(self) -> bool:
+        """Whether the base layer is known to be ``x Wᵀ + b`` over a weight that can be read and written."""
+        return self.transposed or type(self.base_layer) is nn.Linear
+
+    @property
     def weight(self) -> Tensor:
-        """The frozen weight, as the model's own code may ask for its dtype."""
+        """The frozen weight, as the model's own code may ask for its dtype; in 4 bit its bytes."""
         return cast(Tensor, self.base_layer.weight)
 
     @property
@@ -190,20 +213,24 @@ class LoraLinear(nn.Module):
         """Map ``(..., in)`` to ``(..., out)``, in the base layer's dtype or autocast's."""
         if not self.enabled:
             return cast(Tensor, self.base_layer(x))
-        learns = any(p.requires_grad for p in self.base_layer.parameters())
-        if learns or not self.plain:
+        layer = self.base_layer
+        packed = layer if isinstance(layer, FourBitLinear) else None
+        learns = any(p.requires_grad for p in layer.parameters())
+        if learns or not (self.plain or packed):
             return self._composed(x)
         device = x.device.type
         casts = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-        dtype = torch.get_autocast_dtype(device) if casts else self.weight.dtype
-        x = x.to(dtype) if casts else x
+        own = self.weight.dtype if packed is None else packed.compute
+        dtype = torch.get_autocast_dtype(device) if casts else own
+        x = packed.accept(x, dtype) if packed else x.to(dtype) if casts else x
         source = self._dropped(x)
-        weight = self._rows(self.weight).to(dtype)
+        weight = self.weight if packed else self._rows(self.weight).to(dtype)
         bias = None if self.bias is None else self.bias.to(dtype)
         inputs: tuple[Any, ...] = (x, source, weight, bias, self.lora_A, self.lora_B, self.scaling)
         # Every operand has its dtype already; autocast would make copies of its own.
         with torch.autocast(device, enabled=False) if casts else nullcontext():
             if self.lora_magnitude_vector is None:
+                inputs = (*inputs, packed.constants, packed.layout) if packed else (*inputs, None, None)
                 return cast(Tensor, _LowRankProduct.apply(*inputs))  # type: ignore[no-untyped-call]
             inputs = (*inputs, self.lora_magnitude_vector, self._norm())
             return cast(Tensor, _MagnitudeProduct.apply(*inputs))  # type: ignore[no-untyped-call]
@@ -230,8 +257,12 @@ class LoraLinear(nn.Module):
 
     def merged_weight(self) -> Tensor:
         """The weight with the update in it, fp32, in the base layer's own orientation."""
+        layer = self.base_layer
         with torch.no_grad():
-            weight = _wide(self._rows(self.weight)) + self.scaling * (self.lora_B @ self.lora_A)
+            frozen = (
+                layer.unpacked(torch.float32) if isinstance(layer, FourBitLinear) else _wide(self._rows(self.weight))
+            )
+            weight = frozen + self.scaling * (self.lora_B @ self.lora_A)
             if self.lora_magnitude_vector is not None:
                 weight *= (self.lora_magnitude_vector / torch.linalg.vector_norm(weight, dim=1))[:, None]
             return self._rows(weight)

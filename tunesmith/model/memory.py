@@ -6,7 +6,8 @@ by running the step on the meta device. Estimated: the libraries' workspace. It 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +87,27 @@ def saved_bytes(model: nn.Module, run: Callable[[], Any]) -> int:
     return sum(storage.nbytes() for storage in kept.values())
 
 
+@contextmanager
+def _computed_in(model: nn.Module, precision: str) -> Iterator[int]:
+    """Parameters of the type that autocast computes in, which has no say on the meta device; the bytes of its copies.
+
+    Autocast keeps a copy of every weight that learns until the backward pass is done.
+    """
+    if precision == "fp32":
+        yield 0
+        return
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float16
+    wide = [p for p in model.parameters() if p.dtype == torch.float32]
+    kept = [p.data for p in wide]
+    try:
+        for parameter in wide:
+            parameter.data = parameter.data.to(dtype)
+        yield sum(p.numel() * dtype.itemsize for p in wide if p.requires_grad)
+    finally:
+        for parameter, data in zip(wide, kept, strict=True):
+            parameter.data = data
+
+
 def plan_memory(
     model: nn.Module,
     run: Callable[[], Any],
@@ -94,6 +116,7 @@ def plan_memory(
     average: bool,
     cached: int,
     estimate: int,
+    precision: str = "fp32",
 ) -> MemoryPlan:
     """Predict the memory of one step.
 
@@ -104,11 +127,13 @@ def plan_memory(
         average: Whether a moving average of the weights is kept.
         cached: Bytes of cached activations that are mapped while the stage runs.
         estimate: Bytes of activations to assume when the model can't run on the meta device.
+        precision: ``fp32``, or what autocast computes in.
     """
     learning = sum(p.numel() * 4 for p in model.parameters() if p.requires_grad)
     weights = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
     try:
-        activations, traced = saved_bytes(model, run), True
+        with _computed_in(model, precision) as copies:
+            activations, traced = saved_bytes(model, run) + copies, True
     except (RuntimeError, NotImplementedError, TypeError):
         activations, traced = estimate, False
     return MemoryPlan(

@@ -9,7 +9,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from tunesmith.errors import UserError
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 
+ROWS_KEY = ".token_adapter.trainable_tokens_delta"
+"""What peft calls the learned vectors of single tokens, after the layer's name."""
 _PREFIX = "base_model.model."
 _UPDATE_KEY = re.compile(r"(?P<layer>.+)\.(?P<part>lora_A|lora_B|lora_magnitude_vector)(?:\.weight)?")
 # Settings that change what an adapter computes, with the values that mean "off".
@@ -28,7 +30,6 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "lora_bias": (False,),
     "layer_replication": (None, []),
     "target_parameters": (None, []),
-    "trainable_token_indices": (None, [], {}),
     "alora_invocation_tokens": (None, []),
     "arrow_config": (None,),
     "kasa_config": (None,),
@@ -50,12 +51,21 @@ class AdapterFiles:
         config: peft's settings.
         updates: Layer name to part (``lora_A`` r x in, ``lora_B`` out x r, ``lora_magnitude_vector`` out) to value.
         whole: Tensors of the modules that were saved whole, by their names in the model.
+        rows: Layer name to the vectors of single tokens that were learned, [tokens, width].
     """
 
     folder: Path
     config: Mapping[str, Any]
     updates: Mapping[str, Mapping[str, Tensor]]
     whole: Mapping[str, Tensor]
+    rows: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def token_ids(self, name: str) -> list[int]:
+        """The tokens whose vectors a layer brings."""
+        indices = self.config.get("trainable_token_indices") or {}
+        table = indices if isinstance(indices, dict) else {"embed_tokens": indices}
+        found = (ids for key, ids in table.items() if name == key or name.endswith(f".{key}"))
+        return [int(i) for i in next(found, ())]
 
     @property
     def rslora(self) -> bool:
@@ -113,11 +123,14 @@ def read(folder: Path) -> AdapterFiles:
     config = _read_config(config_path)
     updates: dict[str, dict[str, Tensor]] = defaultdict(dict)
     whole: dict[str, Tensor] = {}
+    rows: dict[str, Tensor] = {}
     for key, value in _read_tensors(weights_path).items():
         name = key.removeprefix(_PREFIX)
         match = _UPDATE_KEY.fullmatch(name)
         if match:
             updates[match["layer"]][match["part"]] = value
+        elif name.endswith(ROWS_KEY):
+            rows[name.removesuffix(ROWS_KEY)] = value
         else:
             whole[name] = value
     if not updates:
@@ -127,7 +140,7 @@ def read(folder: Path) -> AdapterFiles:
         if set(parts) != wanted:
             what = f"the update of '{name}' has {', '.join(sorted(parts))}, not {', '.join(sorted(wanted))}"
             raise UserError(what, where=str(weights_path), fix="save the adapter again")
-    return AdapterFiles(folder, config, dict(updates), whole)
+    return AdapterFiles(folder, config, dict(updates), whole, rows)
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -55,13 +55,23 @@ def load_config(source: Weights, **changes: Any) -> Any:
         ) from fault
 
 
-def load_model(auto: Any, source: Weights, config: Any, **settings: Any) -> tuple[Any, frozenset[str]]:
-    """A model through a transformers auto class, in fp32.
+def torch_dtype(held: str) -> Any:
+    """The torch type that weights are held in: ``fp32``, ``bf16`` or ``fp16``; of ``nf4`` what is not in 4 bit."""
+    import torch
+
+    return {"fp32": torch.float32, "fp16": torch.float16}.get(held, torch.bfloat16)
+
+
+def load_model(
+    auto: Any, source: Weights, config: Any, *, held: str = "fp32", **settings: Any
+) -> tuple[Any, frozenset[str]]:
+    """A model through a transformers auto class.
 
     Args:
         auto: For example ``AutoModelForSequenceClassification``.
         source: The weights.
         config: From ``load_config``.
+        held: ``fp32``, ``bf16`` or ``fp16``.
 
     Returns:
         The model, and the names of parameters that the weights did not hold or held in another shape.
@@ -69,14 +79,12 @@ def load_model(auto: Any, source: Weights, config: Any, **settings: Any) -> tupl
     Raises:
         UserError: The auto class has no model for this architecture.
     """
-    import torch
-
     try:
         with quiet():
             model, report = auto.from_pretrained(
                 str(source.folder),
                 config=config,
-                dtype=torch.float32,
+                dtype=torch_dtype(held),
                 local_files_only=True,
                 use_safetensors=True,
                 ignore_mismatched_sizes=True,
@@ -92,6 +100,31 @@ def load_model(auto: Any, source: Weights, config: Any, **settings: Any) -> tupl
         ) from fault
     fresh = set(report["missing_keys"]) | {str(entry[0]) for entry in report["mismatched_keys"]}
     return model, frozenset(fresh & {name for name, _ in model.named_parameters()})
+
+
+def load_decoder(source: Weights, config: Any, held: str) -> tuple[Any, frozenset[str]]:
+    """A decoder with its language head, as ``load_model`` gives it; in 4 bit where ``held`` is ``nf4``."""
+    from transformers import AutoModelForCausalLM
+
+    if held == "nf4":
+        from tunesmith.model.quantized import load_quantized
+
+        return load_quantized(AutoModelForCausalLM, source, config)
+    return load_model(AutoModelForCausalLM, source, config, held=held)
+
+
+def decoder_shape(config: Any, held: str) -> Any:
+    """The same on the meta device: shapes and bytes, no numbers."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"), quiet():
+        model = AutoModelForCausalLM.from_config(config, dtype=torch_dtype(held))
+    if held == "nf4":
+        from tunesmith.model.quantized import quantized_shape
+
+        quantized_shape(model)
+    return model
 
 
 def load_tokenizer(source: Weights) -> Any:

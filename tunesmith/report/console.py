@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from tunesmith.machine import Check
     from tunesmith.run import RunSummary
-    from tunesmith.types import Finding
+    from tunesmith.types import Finding, Preview
 
 MB, WIDTH = 10**6, 80
 
@@ -67,6 +67,15 @@ def result_table(scores: Mapping[str, Any], receipts: Sequence[Mapping[str, Any]
     columns = ["metric", "base", "tuned", "difference", "95 % interval", "verdict"]
     parts: list[Table | str] = [_table(columns, [headline], right=(1, 2, 3, 4))]
     parts.append(f"base: {scores['base_name']}; {scores['rows']:,} held-out rows, the same for both")
+    others = {name: value for name, value in (scores.get("bases") or {}).items() if name != scores["base_name"]}
+    if others:
+        parts.append("also without training: " + ", ".join(f"{name} {value:.4f}" for name, value in others.items()))
+    for name, probe in (scores.get("probes") or {}).items():
+        low, high = probe["interval"]
+        parts.append(
+            f"{name}: {probe['metric']} {probe['base']:.4f} -> {probe['tuned']:.4f} on {probe['rows']} texts, "
+            f"difference [{low:+.4f}, {high:+.4f}]"
+        )
     if scores.get("stages"):
         ladder = [("base", scores["base"]), *((f"after {s['name']}", s["score"]) for s in scores["stages"])]
         parts.append("stages: " + "  →  ".join(f"{name} {value:.4f}" for name, value in ladder))
@@ -90,6 +99,18 @@ def findings_text(findings: Sequence[Finding]) -> str:
     levels = [sum(f.level == level for f in findings) for level in ("error", "warning", "note")]
     lines.append("audit: {} errors, {} warnings, {} notes".format(*levels))
     return "\n".join(lines)
+
+
+def previews_text(previews: Sequence[Preview], *, colour: bool) -> str:
+    """Rows as the model reads them; what is learned in green, or between guillemets where there is no colour."""
+    before, after = ("\x1b[32m", "\x1b[0m") if colour else ("«", "»")
+    lines = []
+    for one in previews:
+        lines.append(f"row {one.row}: {one.note}")
+        text = "".join(f"{before}{piece}{after}" if learned else piece for piece, learned in one.spans)
+        lines += [f"  {line}" for line in text.splitlines()]
+    learned = "in green" if colour else "between « and »"
+    return "\n".join([*lines, f"what is learned stands {learned}"]) if previews else ""
 
 
 def plan_text(plan: Mapping[str, Any]) -> str:

@@ -173,11 +173,25 @@ def lines(panel: Json) -> Json:
     return {"chart": svg.lines(str(panel["y"]), series, str(panel["x"]))}
 
 
+def spans(panel: Json) -> Json:
+    """Rows as the model reads them, what is learned marked."""
+    items = [
+        {
+            "id": str(item.get("row", "")),
+            "note": str(item.get("note") or ""),
+            "spans": [{"text": str(text), "learned": bool(learned)} for text, learned in item["spans"]],
+        }
+        for item in panel["items"]
+    ]
+    return {"items": items}
+
+
 PANELS: dict[str, tuple[Callable[[Json], Json], tuple[str, ...]]] = {
     "confusion": (confusion, ("labels", "tuned")),
     "table": (table, ("columns", "rows")),
     "examples": (examples, ("items",)),
     "calibration": (calibration, ("bins",)),
     "lines": (lines, ("x", "y", "series")),
+    "spans": (spans, ("items",)),
 }
 """Kind of panel: the function that prepares it, and the keys that it can't do without."""

@@ -33,6 +33,7 @@ from tunesmith.model.store import ActivationStore, LeafLayout, describe_store
 from tunesmith.recipe import CacheSection
 from tunesmith.task import Task
 from tunesmith.train.engine import Engine
+from tunesmith.train.parking import Parked
 from tunesmith.train.step import to_device
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -67,7 +68,7 @@ class CacheRequest:
         precision: Name of the engine's precision, part of the key.
         passes: How often the training rows are gone through in this stage, evaluations counted in rows.
         fingerprint: What decides a row's encoding.
-        dropout: Context that gives probe rows their dropout keys.
+        dropout: Context that gives probe rows of these lengths their dropout keys.
     """
 
     task: Task
@@ -79,7 +80,7 @@ class CacheRequest:
     precision: str
     passes: float
     fingerprint: str
-    dropout: Callable[[int], AbstractContextManager[Any]]
+    dropout: Callable[[list[int]], AbstractContextManager[Any]]
 
 
 class StageCache:
@@ -87,6 +88,7 @@ class StageCache:
 
     def __init__(self, request: CacheRequest, cache: ActivationCache, decision: CacheDecision) -> None:
         self.request, self.cache, self.decision = request, cache, decision
+        self.parked: Parked | None = None
 
     def around(self, name: str) -> Callable[[np.ndarray], AbstractContextManager[Any]]:
         """Replay for rows of a set."""
@@ -138,6 +140,23 @@ class StageCache:
         with torch.inference_mode(), self.cache.recording(keys, lengths), request.engine.precision():
             request.task.loss(request.model, data)
 
+    def park(self) -> int:
+        """Let the weights of the blocks below leave memory, now that every row is recorded; how many bytes."""
+        above = {id(block) for block in self.cache.boundary.above}
+        below = [block for block in self.request.layers.blocks if id(block) not in above]
+        self.parked = Parked(below, self.cache.store.folder)
+        return self.parked.bytes
+
+    def whole(self) -> AbstractContextManager[None]:
+        """All weights where the model runs, for predictions that activations can't stand in for."""
+        return self.parked.whole(self.request.engine.device) if self.parked is not None else nullcontext()
+
+    def end(self) -> None:
+        """All weights back where the model runs, to stay."""
+        if self.parked is not None:
+            self.parked.restore(self.request.engine.device)
+            self.parked = None
+
     def largest_difference(self, name: str, rows: np.ndarray) -> float:
         """Recompute one batch and replay it: the largest difference of a loss sum, relative to its size."""
         live = _loss_sums(self.request, name, rows, nullcontext())
@@ -164,10 +183,12 @@ def decide(request: CacheRequest) -> tuple[CacheSite | None, CacheDecision]:
     if isinstance(boundary, str):
         return None, CacheDecision(False, boundary)
     leaves = [leaf for leaf, used in zip(boundary.leaves, boundary.used, strict=True) if used]
-    if any(isinstance(leaf, Tensor) and leaf.shape[:1] != (len(rows),) for leaf in leaves):
+    lengths = [loader.lengths[i] for i in rows]
+    batch = (1, sum(lengths)) if request.task.packed else (len(rows),)
+    if any(isinstance(leaf, Tensor) and tuple(leaf.shape[: len(batch)]) != batch for leaf in leaves):
         return None, CacheDecision(False, f"{boundary.name} puts out a tensor without a batch axis")
-    longest = max(loader.lengths[i] for i in rows)
-    layouts = by_row(request, boundary, leaf_layouts(boundary, longest, DTYPES[request.settings.dtype]))
+    dtype = DTYPES[request.settings.dtype]
+    layouts = by_row(request, boundary, leaf_layouts(boundary, lengths, dtype, packed=request.task.packed))
     if isinstance(layouts, str):
         return None, CacheDecision(False, f"{boundary.name}: {layouts}")
     decision = _affordable(request, boundary, layouts)
@@ -190,24 +211,25 @@ def by_row(request: CacheRequest, boundary: Boundary, layouts: list[LeafLayout])
     whole = [_observed(request, boundary, rows) for rows in probes]
     seen = [_stored_leaves(boundary, leaves) for leaves in whole]
     for rows, leaves in zip(probes, seen, strict=True):
-        padded = max(loader.lengths[i] for i in rows)
+        lengths = [loader.lengths[i] for i in rows]
         for leaf, layout in zip(leaves, layouts, strict=True):
-            if tuple(leaf.shape) != (len(rows), *((padded,) if layout.ragged else ()), *layout.tail):
-                return f"the shape of its output does not follow the rows ({tuple(leaf.shape)} for length {padded})"
+            if tuple(leaf.shape) != layout.batch_shape(lengths):
+                return f"the shape of its output does not follow the rows ({tuple(leaf.shape)} for lengths {lengths})"
     if meta:
         return layouts
     alone, pair = seen[0], seen[1]
     tolerance = BY_ROW_TOLERANCE[request.precision]
-    n = loader.lengths[short]
-    for left in (False, True):
+    lengths = [loader.lengths[i] for i in probes[1]]
+    for left in (False,) if request.task.packed else (False, True):
+        sided = [replace(layout, left=left) for layout in layouts]
         parts = [
-            (a[0], (p[0, -n:] if left else p[0, :n]) if layout.ragged else p[0])
-            for a, p, layout in zip(alone, pair, layouts, strict=True)
+            (layout.row_of(a, 0, lengths[:1]), layout.row_of(p, 0, lengths))
+            for a, p, layout in zip(alone, pair, sided, strict=True)
         ]
         if all(_alike(a, b, tolerance) for a, b in parts):
-            if not _reads_no_padding(request, boundary, whole[1], [short, longer], left):
+            if not request.task.packed and not _reads_no_padding(request, boundary, whole[1], [short, longer], left):
                 return "what lies above it reads padded positions, which are not kept"
-            return [replace(layout, left=left) for layout in layouts]
+            return sided
     return "a row's activations depend on how far it is padded, so replaying would change the numbers"
 
 
@@ -291,7 +313,7 @@ def _key(request: CacheRequest, site: CacheSite) -> str:
     about = {
         "boundary": site.boundary.name,
         "used": site.boundary.used,
-        "layouts": [(leaf.tail, str(leaf.dtype), leaf.ragged, leaf.left) for leaf in site.layouts],
+        "layouts": [(leaf.tail, str(leaf.dtype), leaf.ragged, leaf.left, leaf.packed) for leaf in site.layouts],
         "encoding": request.fingerprint,
         "precision": request.precision,
         "device": request.engine.device.type,
@@ -332,7 +354,8 @@ def _probe_rows(loader: Loader) -> np.ndarray:
 
 def _probe_loss(request: CacheRequest, rows: np.ndarray) -> Tensor:
     batch = to_device(request.sets["train"].batch(list(rows)), request.engine.device)
-    with request.dropout(len(rows)), request.engine.precision():
+    lengths = [request.sets["train"].lengths[i] for i in rows]
+    with request.dropout(lengths), request.engine.precision():
         sums = request.task.loss(request.model, batch)
     return torch.stack([value.float() for value in sums.values()]).sum()
 
@@ -341,5 +364,6 @@ def _loss_sums(
     request: CacheRequest, name: str, rows: np.ndarray, around: AbstractContextManager[Any]
 ) -> dict[str, float]:
     batch = to_device(request.sets[name].batch(list(rows)), request.engine.device)
-    with torch.no_grad(), request.dropout(len(rows)), around, request.engine.precision():
+    lengths = [request.sets[name].lengths[i] for i in rows]
+    with torch.no_grad(), request.dropout(lengths), around, request.engine.precision():
         return {k: float(v) for k, v in request.task.loss(request.model, batch).items()}

@@ -15,6 +15,8 @@ from tunesmith.train.engine import Engine
 from tunesmith.train.step import to_device
 from tunesmith.types import Batch
 
+WRITTEN_TOGETHER = 32
+
 Predict = Callable[[nn.Module, Batch], list[Any]]
 
 
@@ -27,6 +29,7 @@ def predict_rows(
     *,
     rows: int,
     around: Callable[[np.ndarray], AbstractContextManager[Any]] | None = None,
+    slow: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Any]:
     """One prediction per row of ``loader``, in row order; the model's modes are as before afterwards.
@@ -39,10 +42,12 @@ def predict_rows(
         engine: Device, precision, ranks.
         rows: Rows per forward pass.
         around: Context for the rows of a batch (cached activations).
+        slow: Whether a batch is many forward passes, so that fewer rows at a time show progress in time.
         on_progress: Called with rows done and rows in all.
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
+    rows = min(rows, WRITTEN_TOGETHER) if slow else rows
     plan = sorted_batches(lengths, rows)[engine.rank :: engine.world]
     pairs: list[tuple[int, Any]] = []
     try:

@@ -24,7 +24,7 @@ from tunesmith.run import refusal
 from tunesmith.train.caching import CacheDecision, CacheRequest, StageCache, encoding_fingerprint, open_cache
 from tunesmith.train.checkpoint import Checkpoint
 from tunesmith.train.guard import check_finite, named_rows, rehearse, stop_asked, untouched_buffers
-from tunesmith.train.inference import predict_rows
+from tunesmith.train.inference import Predict, predict_rows
 from tunesmith.train.job import Both, Job, Position, Swapped, step_event
 from tunesmith.train.optim import (
     MovingAverage,
@@ -35,7 +35,7 @@ from tunesmith.train.optim import (
     set_rates,
 )
 from tunesmith.train.recompute import recompute_blocks
-from tunesmith.train.saving import differences, put_best, resume, save, save_best
+from tunesmith.train.saving import differences, put_best, resume, save, save_best, widen_best
 from tunesmith.train.signals import stopped
 from tunesmith.train.step import Objective, grouped, optimizer_step, pieces_of, to_device
 
@@ -62,6 +62,8 @@ class Loop:
         self.optimizer: torch.optim.Optimizer | None = None
         self.average: MovingAverage | None = None
         self.learned: set[str] = set()
+        self.judged: list[Any] | None = None
+        """Predictions for the held-out rows by the weights as they are; None once they have moved on."""
         self.logged = 0
         """Events in the run's log up to now; a resumed run cuts the log back to what its checkpoint knew."""
         self._resumed: Checkpoint | None = None
@@ -116,9 +118,11 @@ class Loop:
                 self.average.watch((n, p) for n, p in self.job.model.named_parameters() if n in self.learned)
         for index in range(self.at.stage, len(self.job.stages)):
             self._stage(index)
-        put_best(self)
+        if put_best(self):
+            self.judged = None
 
     def _stage(self, index: int) -> None:
+        self.judged = None
         stage, started = self.job.stages[index], time.monotonic()
         learning = self._enter(stage)
         per_epoch = -(-len(self.job.sets["train"]) // self.job.recipe.batch.rows)
@@ -135,8 +139,9 @@ class Loop:
                 "groups": [g.to_json(None) for g in learning],
             }
         )
-        self.cache = self._open_cache(stage, total / per_epoch)
+        # Before weights are parked: it brings all of them to the device.
         objective = self.job.engine.prepare(Objective(self.job.task, self.job.model))
+        self.cache = self._open_cache(stage, total / per_epoch)
         rehearse(self, objective)
         if self.at.rate is None:
             self.at.rate = self._peak_rate(stage, objective, learning)
@@ -152,7 +157,9 @@ class Loop:
             recompute_blocks(job.layers)
         # Before anything is copied from them: the average and the optimizer live where the weights do.
         job.model.to(job.engine.device)
-        self.learned |= {n for n, p in job.model.named_parameters() if p.requires_grad}
+        names = {n for n, p in job.model.named_parameters() if p.requires_grad}
+        widen_best(self, names)
+        self.learned |= names
         if self.average is not None:
             self.average.watch((n, p) for n, p in job.model.named_parameters() if p.requires_grad)
         fresh = build_optimizer(
@@ -170,9 +177,13 @@ class Loop:
         """Score the stage on the held-out rows, and close it with a checkpoint."""
         name = stage_name(stage)
         with self._averaged():
-            scores = self._score("held_out")
+            found = self._predicted("held_out", self.job.task.predict)
+        scores = self.job.task.score(found, self.job.sets["held_out"].rows)
+        # What was computed without the cache is what the weights at the end of the stage say, to the bit.
+        self.judged = found if self.cache is None or not self.job.task.one_pass else None
         self.at.stage_scores.append({"name": name, "train": stage.model_dump(mode="json")["train"], "scores": scores})
         if self.cache is not None:
+            self.cache.end()
             rows = np.arange(min(4, len(self.job.sets["train"])))
             with untouched_buffers(self.job.model):
                 difference = self.cache.largest_difference("train", rows)
@@ -198,7 +209,7 @@ class Loop:
             precision=job.precision,
             passes=epochs,
             fingerprint=encoding_fingerprint(job.task),
-            dropout=lambda rows: job.dropout.over(range(1, rows + 1)),
+            dropout=lambda lengths: job.dropout.over(range(1, len(lengths) + 1), lengths if job.task.packed else None),
         )
         with untouched_buffers(job.model):
             opened, decision = open_cache(request)
@@ -217,10 +228,11 @@ class Loop:
 
         try:
             rows = opened.fill(told, rows=job.recipe.batch.eval_rows) if opened else 0
+            parked = opened.park() if opened else 0
         except OSError as fault:
             raise refusal(fault, cache_folder("activations")) from fault
         self.emit(
-            {"kind": "cache", "stage": self.at.stage, **decision.to_json(), "rows": rows,
+            {"kind": "cache", "stage": self.at.stage, **decision.to_json(), "rows": rows, "parked_bytes": parked,
              "seconds": time.monotonic() - started}
         )  # fmt: skip
         return opened
@@ -259,12 +271,13 @@ class Loop:
 
     def around(self, address: Address) -> Callable[[np.ndarray], AbstractContextManager[Any]]:
         """Context for the rows of a micro-batch: their dropout keys, and their cached activations."""
-        ids = self.job.sets["train"].ids
+        loader, task = self.job.sets["train"], self.job.task
         replay = self.cache.around("train") if self.cache else None
 
         def context(rows: np.ndarray) -> AbstractContextManager[Any]:
-            keys = [address.digest("dropout", ids[i]) for i in rows]
-            return Both(self.job.dropout.over(keys), replay(rows) if replay else nullcontext())
+            keys = [address.digest("dropout", loader.ids[i]) for i in rows]
+            lengths = [loader.lengths[i] for i in rows] if task.packed else None
+            return Both(self.job.dropout.over(keys, lengths), replay(rows) if replay else nullcontext())
 
         return context
 
@@ -327,10 +340,11 @@ class Loop:
         self._wanted.discard("evaluate")
         if "validation" not in self.job.sets:
             return
+        task = self.job.task
         with self._averaged():
-            scores = self._score("validation")
-            goal = scores[self.job.task.goal]
-            sign = 1 if self.job.task.higher_is_better else -1
+            scores = task.score(self._predicted("validation", task.validate), self.job.sets["validation"].rows)
+            goal = scores[task.validation_metric[0]]
+            sign = 1 if task.validation_metric[1] else -1
             better = self.at.best is None or sign * goal > sign * self.at.best["score"]
             if better:
                 self.at.best = {"score": goal, "step": self.at.step, "stage": index, "epoch": epoch}
@@ -339,18 +353,22 @@ class Loop:
             {"kind": "eval", "stage": index, "step": self.at.step, "epoch": epoch, "scores": scores, "best": better}
         )
 
-    def _score(self, name: str) -> dict[str, float]:
+    def _predicted(self, name: str, predict: Predict) -> list[Any]:
+        """Predictions for a row set as the weights are now, from the cache where that can stand in."""
         job, loader = self.job, self.job.sets[name]
-        found = predict_rows(
-            job.model,
-            job.task.predict,
-            loader,
-            loader.lengths,
-            job.engine,
-            rows=job.recipe.batch.eval_rows,
-            around=self.cache.around(name) if self.cache else None,
-        )
-        return job.task.score(found, loader.rows)
+        replay = self.cache is not None and (job.task.one_pass or predict != job.task.predict)
+        with self.cache.whole() if self.cache is not None and not replay else nullcontext():
+            return predict_rows(
+                job.model,
+                predict,
+                loader,
+                loader.lengths,
+                job.engine,
+                rows=job.recipe.batch.eval_rows,
+                around=self.cache.around(name) if self.cache is not None and replay else None,
+                slow=not job.task.one_pass and predict == job.task.predict,
+                on_progress=lambda done, total: job.progress(f"predicting {name.replace('_', ' ')} rows", done, total),
+            )
 
     def _averaged(self) -> AbstractContextManager[None]:
         return Swapped(self.average) if self.average is not None else nullcontext()

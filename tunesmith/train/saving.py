@@ -75,7 +75,9 @@ def weights_of(loop: Loop) -> dict[str, Tensor]:
     """Every parameter that has learned so far, and every buffer."""
     model = loop.job.model
     named = dict(model.named_parameters())
-    buffers = {k: v for k, v in model.state_dict().items() if k not in named}
+    # A tied weight stands in the state under a second name, and is no buffer.
+    kept = {name for name, _ in model.named_buffers()}
+    buffers = {k: v for k, v in model.state_dict().items() if k in kept}
     return {name: named[name] for name in named if name in loop.learned} | buffers
 
 
@@ -116,6 +118,20 @@ def save_best(loop: Loop) -> None:
         write_checkpoint(loop.job.checkpoints / BEST, {"best": loop.at.best}, {"weights": weights_of(loop)})
 
 
+def widen_best(loop: Loop, learning: set[str]) -> None:
+    """Add to the best weights so far what is about to learn for the first time, as it is before it does (main rank).
+
+    Else the best of an early stage would come back among what a later one made of the layers below.
+    """
+    fresh = learning - loop.learned
+    if loop.at.best is None or not fresh or not loop.job.engine.main:
+        return
+    kept = best_of(loop).tensors("weights")
+    named = dict(loop.job.model.named_parameters())
+    whole = {name: named[name] for name in fresh} | kept
+    write_checkpoint(loop.job.checkpoints / BEST, {"best": loop.at.best}, {"weights": whole})
+
+
 def best_of(loop: Loop) -> Checkpoint:
     """The best weights so far.
 
@@ -137,10 +153,16 @@ def best_of(loop: Loop) -> Checkpoint:
     )
 
 
-def put_best(loop: Loop) -> None:
-    """Put the weights that are to be saved into the model: the best on validation rows, else the last."""
+def put_best(loop: Loop) -> bool:
+    """Put the weights that are to be saved into the model: the best on validation rows, else the last.
+
+    Returns:
+        Whether they are others than those that the last stage ended with.
+    """
     if loop.at.best is not None:
         loop.job.engine.wait()
         put_tensors(loop.job.model, best_of(loop).tensors("weights"))
-    elif loop.average is not None:
+        return bool(loop.at.best["step"] != loop.at.step)
+    if loop.average is not None:
         loop.average.swap()
+    return False

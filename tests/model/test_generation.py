@@ -1,0 +1,97 @@
+"""Answers in batches are those of every prompt alone; what does not fit is halved; an end is an end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from tunesmith.model import generation
+from tunesmith.model.generation import answers
+
+MOST = 12
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        "llama", vocab_size=40, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=128, bos_token_id=None, eos_token_id=None, pad_token_id=0,
+    )  # fmt: skip
+    made = AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        # Weights of this size say the same for ever otherwise.
+        for parameter in made.parameters():
+            parameter.mul_(6)
+    return made
+
+
+def _prompts() -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    return [torch.randint(1, 40, (n,), generator=generator) for n in (3, 17, 1, 9, 9, 30)]
+
+
+@torch.no_grad()
+def _alone(model: Any, prompt: torch.Tensor, stop: int | None) -> tuple[tuple[int, ...], bool]:
+    ids = prompt.tolist()
+    said: list[int] = []
+    while len(said) < MOST:
+        token = int(model(input_ids=torch.tensor([ids + said])).logits[0, -1].argmax())
+        if token == stop:
+            return tuple(said), True
+        said.append(token)
+    return tuple(said), False
+
+
+def test_batches_answer_as_every_prompt_alone(model: Any) -> None:
+    found = answers(model, _prompts(), stop=[39], most=MOST, pad=0)
+    assert [(a.tokens, a.ended) for a in found] == [_alone(model, p, 39) for p in _prompts()]
+
+
+def test_what_all_prompts_begin_with_is_computed_once(model: Any) -> None:
+    start = torch.randint(1, 40, (40,), generator=torch.Generator().manual_seed(5))
+    prompts = [torch.cat([start, p]) for p in _prompts()]
+    seen: list[tuple[int, int]] = []
+
+    def watch(_module: Any, _args: Any, given: Any) -> None:
+        seen.append(tuple(given["input_ids"].shape))
+
+    handle = model.model.register_forward_pre_hook(watch, with_kwargs=True)
+    try:
+        found = answers(model, prompts, stop=[39], most=MOST, pad=0)
+    finally:
+        handle.remove()
+    assert seen[:2] == [(1, 40), (6, 30)]
+    assert [(a.tokens, a.ended) for a in found] == [_alone(model, p, 39) for p in prompts]
+
+
+def test_an_answer_ends_at_its_stop_token_which_is_no_part_of_it(model: Any) -> None:
+    said, _ = _alone(model, _prompts()[1], None)
+    stop = said[4]
+    found = answers(model, _prompts(), stop=[stop, 39], most=MOST, pad=0)[1]
+    assert found.tokens == said[: said.index(stop)]
+    assert found.ended
+
+
+def test_what_does_not_fit_is_halved_and_says_the_same(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = answers(model, _prompts(), stop=[39], most=MOST, pad=0)
+    real, sizes = type(model).generate, []
+
+    def small(self: Any, input_ids: torch.Tensor, **more: Any) -> Any:
+        sizes.append(len(input_ids))
+        if len(input_ids) > 2:
+            raise torch.OutOfMemoryError("no room")
+        return real(self, input_ids=input_ids, **more)
+
+    monkeypatch.setattr(type(model), "generate", small)
+    assert answers(model, _prompts(), stop=[39], most=MOST, pad=0) == whole
+    assert max(sizes) > 2
+    assert sizes.count(1) + 2 * sizes.count(2) >= len(whole)
+
+
+def test_long_prompts_travel_in_smaller_batches(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation, "CACHED_TOKENS", 50)
+    assert list(generation._batches([30, 3, 9, 9], MOST)) == [[0], [2, 3], [1]]

@@ -1,0 +1,1 @@
+"""Language: rows as conversations, and conversations as tokens. It knows no model and no loop."""

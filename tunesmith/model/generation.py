@@ -1,0 +1,127 @@
+"""Answers of a decoder to many prompts at once, greedily, with a cache of keys and values.
+
+It knows token ids; no text, no template and no task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tunesmith.model.packing import can_pack
+
+CACHED_TOKENS = 24_576
+"""Most tokens, prompt and answer together, whose keys and values are held at once."""
+
+
+WORTH_SHARING = 32
+"""From how many common first tokens on they are computed once for all prompts."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model wrote.
+
+    Args:
+        tokens: Ids, the one that ended it left out.
+        ended: Whether it ended by itself, before the limit.
+    """
+
+    tokens: tuple[int, ...]
+    ended: bool
+
+
+def answers(model: nn.Module, prompts: Sequence[Tensor], *, stop: Sequence[int], most: int, pad: int) -> list[Answer]:
+    """Greedy answers to prompts, in their order.
+
+    Prompts of like length travel together; a batch that does not fit in memory is halved.
+
+    Args:
+        model: A transformers decoder with ``generate``.
+        prompts: Token ids, int64 [tokens] each, none empty.
+        stop: Ids that end an answer.
+        most: Most tokens of an answer.
+        pad: Id that fills up the left side of shorter prompts.
+    """
+    found: dict[int, Answer] = {}
+    for batch in _batches([len(p) for p in prompts], most):
+        for index, answer in zip(batch, _halving(model, [prompts[i] for i in batch], stop, most, pad), strict=True):
+            found[index] = answer
+    return [found[i] for i in range(len(prompts))]
+
+
+def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Numbers of prompts that travel together, longest first: one that does not fit fails at once."""
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    start = 0
+    while start < len(order):
+        size = max(1, CACHED_TOKENS // (lengths[order[start]] + most))
+        yield order[start : start + size]
+        start += size
+
+
+def _halving(model: nn.Module, prompts: list[Tensor], stop: Sequence[int], most: int, pad: int) -> list[Answer]:
+    try:
+        return _together(model, prompts, stop, most, pad)
+    except (torch.OutOfMemoryError, MemoryError):
+        if len(prompts) == 1:
+            raise
+    # Not inside the handler: what was raised holds the memory of the batch that did not fit.
+    half = len(prompts) // 2
+    return [a for part in (prompts[:half], prompts[half:]) for a in _halving(model, part, stop, most, pad)]
+
+
+def _shared(prompts: Sequence[Tensor]) -> int:
+    """How many first tokens all prompts have in common, each keeping one of its own; 0 where it does not pay."""
+    if len(prompts) < 2:
+        return 0
+    least = min(len(p) for p in prompts) - 1
+    first = prompts[0][:least]
+    alike = torch.stack([p[:least] == first for p in prompts]).all(0)
+    count = int(alike.long().cumprod(0).sum())
+    return count if count >= WORTH_SHARING else 0
+
+
+def _begun(model: Any, tokens: Tensor, rows: int) -> Any:
+    """Keys and values of what all rows begin with, computed once."""
+    from transformers import DynamicCache
+
+    cache = DynamicCache(config=model.config)
+    model(input_ids=tokens[None], past_key_values=cache, use_cache=True, logits_to_keep=1)
+    cache.batch_repeat_interleave(rows)
+    return cache
+
+
+def _together(model: Any, prompts: list[Tensor], stop: Sequence[int], most: int, pad: int) -> list[Answer]:
+    from transformers import GenerationConfig
+
+    device = prompts[0].device
+    longest = max(len(p) for p in prompts)
+    # A model with layers of another kind keeps something else than keys and values.
+    shared = _shared(prompts) if can_pack(model) is None else 0
+    ids = torch.full((len(prompts), longest), pad, dtype=torch.int64, device=device)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        # What fills up a shorter prompt stands behind what all have in common.
+        own = len(prompt) - shared
+        ids[row, :shared], ids[row, longest - own :] = prompt[:shared], prompt[shared:]
+        mask[row, :shared] = mask[row, longest - own :] = 1
+    settings = GenerationConfig(
+        max_new_tokens=most, do_sample=False, eos_token_id=list(stop), pad_token_id=pad, use_cache=True
+    )
+    before, model.generation_config = model.generation_config, settings
+    try:
+        begun = {"past_key_values": _begun(model, prompts[0][:shared], len(prompts))} if shared else {}
+        out = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings, **begun)
+    finally:
+        model.generation_config = before
+    ends = set(stop)
+    found = []
+    for row in out[:, longest:].tolist():
+        end = next((i for i, token in enumerate(row) if token in ends), None)
+        found.append(Answer(tuple(row if end is None else row[:end]), end is not None))
+    return found
