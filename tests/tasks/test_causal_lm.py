@@ -388,3 +388,25 @@ def test_a_run_judged_by_perplexity_answers_a_person(tmp_path: Path) -> None:
     model = small.write_decoder(tmp_path / "model")
     run = small.tuned(tmp_path, model, small.conversations(48), *ADAPTER, "options.metric=perplexity")
     assert set(predict(run, ["what colour is snow?"])[0]["prediction"]) >= {"answer", "ended"}
+
+
+@pytest.mark.parametrize("setting", ["adapter.rslora=true", "adapter.dora=true", "adapter.targets=[q_proj, v_proj]"])
+def test_the_kinds_of_adapters_learn_and_reload(tmp_path: Path, setting: str) -> None:
+    run = small.tuned(tmp_path, small.write_decoder(tmp_path / "model"), small.conversations(48), *ADAPTER, setting)
+    assert _receipts(run) == []
+    losses = [event["loss"] for event in run.read_events()[0] if event["kind"] == "step"]
+    assert losses[-1] < losses[0]
+
+
+def test_an_adapter_on_four_bit_weights_learns_reloads_and_merges_into_the_original(tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    from tunesmith.export import merge_adapter
+
+    model = small.write_decoder(tmp_path / "model", hidden_size=64, intermediate_size=128)
+    run = small.tuned(tmp_path, model, small.conversations(48), *ADAPTER, "model.dtype=nf4")
+    assert run.read_json("plan.json")["held"] == "nf4"
+    assert _receipts(run) == []
+    losses = [event["loss"] for event in run.read_events()[0] if event["kind"] == "step"]
+    assert losses[-1] < losses[0]
+    made = merge_adapter(run, tmp_path / "whole", dtype="fp32")
+    assert made.difference < 1e-3
