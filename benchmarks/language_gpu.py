@@ -72,12 +72,15 @@ def measure(shape: Shape, device: str, *, steps: int) -> dict[str, Any]:
     import torch
 
     from tunesmith.model.adapters import adapter_parameters, attach
-    from tunesmith.model.decoder import collate_tokens, token_losses
+    from tunesmith.model.decoder import collate_tokens, summed_losses
     from tunesmith.model.layers import LayerGroups
     from tunesmith.model.lean_norm import lean_norms
     from tunesmith.model.packing import can_pack
     from tunesmith.recipe import AdapterSection
 
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     model = random_model(shape.config, shape.held, device)
     lean_norms(model)
     layers = LayerGroups.of(model)
@@ -95,7 +98,7 @@ def measure(shape: Shape, device: str, *, steps: int) -> dict[str, Any]:
     for step in range(steps + 2):
         if step == 2:
             began = _now(device)
-        token_losses(model, batch).mean().backward()
+        (summed_losses(model, batch) / len(batch["targets"])).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     seconds = (_now(device) - began) / steps
@@ -122,7 +125,7 @@ def random_model(config: dict[str, Any], held: str, device: str) -> Any:
     four_bit = held == "nf4"
     head = model.get_output_embeddings()
     for name, module in list(model.named_modules()):
-        if type(module) is nn.Linear and four_bit and module is not head:
+        if isinstance(module, nn.Linear) and four_bit and module is not head:
             _put(model, name, _four_bit(module, device))
         else:
             for key, parameter in list(module._parameters.items()):
@@ -132,24 +135,25 @@ def random_model(config: dict[str, Any], held: str, device: str) -> Any:
             for key, buffer in list(module._buffers.items()):
                 if buffer is not None and buffer.is_meta:
                     module._buffers[key] = torch.zeros(buffer.shape, dtype=buffer.dtype, device=device)
-    for module in model.modules():
+    for name, module in list(model.named_modules()):
         if hasattr(module, "compute_default_rope_parameters"):
             # Frequencies are numbers, not weights: they follow from the configuration.
-            module.__init__(made, device=device)
+            _put(model, name, type(module)(made).to(device))
     return model.eval()
 
 
 def _four_bit(module: Any, device: str) -> Any:
     import torch
-    from bitsandbytes.nn import Linear4bit, Params4bit
+    from torch import nn
 
-    made = Linear4bit(
-        module.in_features, module.out_features, bias=False, compute_dtype=torch.bfloat16, compress_statistics=True,
-        quant_type="nf4", device="meta",
-    )  # fmt: skip
-    data = torch.empty(module.out_features, module.in_features, dtype=torch.bfloat16).normal_(std=0.02)
-    made.weight = Params4bit(data, requires_grad=False, compress_statistics=True, quant_type="nf4").to(device)
-    return made
+    from tunesmith.model.four_bit import FourBitLinear
+
+    # Falcon's linear layers are a class of their own that computes the same.
+    whole = nn.Linear(module.in_features, module.out_features, bias=module.bias is not None, device="meta")
+    for name, parameter in list(whole.named_parameters()):
+        data = torch.empty(parameter.shape, dtype=torch.bfloat16, device=device).normal_(std=0.02)
+        setattr(whole, name, nn.Parameter(data, requires_grad=False))
+    return FourBitLinear.of(whole, compute=torch.bfloat16)
 
 
 def _put(model: Any, name: str, module: Any) -> None:

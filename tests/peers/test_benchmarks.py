@@ -153,3 +153,26 @@ def test_sides_take_turns() -> None:
     assert order == ["ours", "peer"] * 3
     assert ours == [1.0, 3.0, 5.0]
     assert peer == [2.0, 4.0, 6.0]
+
+
+@pytest.mark.parametrize("held", ["bf16", "nf4"])
+@pytest.mark.parametrize("family", ["llama", "falcon"])
+def test_the_shapes_for_a_gpu_train_at_a_tiny_size(family: str, held: str) -> None:
+    """The code that measures large shapes, on the CPU; its figures mean nothing here."""
+    gpu = load("language_gpu")
+    shape = gpu.LLAMA_8B if family == "llama" else gpu.FALCON_40B
+    tiny = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 100}
+    tiny |= {"num_key_value_heads": 2, "intermediate_size": 128} if family == "llama" else {"num_kv_heads": 2}
+    measured = gpu.measure(gpu.Shape("tiny", shape | tiny, held, 16, "GiB", 1.0), "cpu", steps=1)
+    assert measured["tokens_per_second"] > 0
+    assert measured["flops_per_second"] > 0
+
+
+def test_without_a_gpu_its_cases_are_named_with_the_reason() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is at hand")
+    rows = load("language_gpu").rows(quick=True)
+    assert [row["case"] for row in rows] == ["gpu/lora-8b", "gpu/nf4-7b", "gpu/nf4-40b"]
+    assert all(row["reason"] == "no GPU is at hand" and row["ours"] is None for row in rows)

@@ -46,7 +46,7 @@ class _LowRankProduct(torch.autograd.Function):
         out.addmm_(low, b.to(out.dtype).t())
         ctx.save_for_backward(x if source is None else source, weight, a, b, low, constants)
         ctx.scaling, ctx.split, ctx.layout = scaling, source is not None, layout
-        return out.view(*x.shape[:-1], dense.shape[0])
+        return out
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator,unused-ignore]
@@ -79,7 +79,7 @@ class _MagnitudeProduct(torch.autograd.Function):
         out = direction * factor if bias is None else torch.addcmul(bias, direction, factor)
         ctx.save_for_backward(x if source is None else source, weight, a, b, low, direction, factor, norm)
         ctx.scaling, ctx.split = scaling, source is not None
-        return out.view(*x.shape[:-1], weight.shape[0])
+        return out
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator,unused-ignore]
@@ -95,6 +95,14 @@ def _dense(weight: Tensor, constants: Tensor | None, layout: Layout | None, dtyp
     if constants is None or layout is None:
         return weight
     return unpack(weight, constants, layout, dtype)
+
+
+def _shaped(rows: Tensor, x: Tensor) -> Tensor:
+    """Rows of features in the shape of the input.
+
+    Not inside the product: a view that is made there can't be written to in place, as Falcon does.
+    """
+    return rows.view(*x.shape[:-1], rows.shape[-1])
 
 
 def _low(source: Tensor, a: Tensor, scaling: float) -> Tensor:
@@ -231,9 +239,9 @@ class LoraLinear(nn.Module):
         with torch.autocast(device, enabled=False) if casts else nullcontext():
             if self.lora_magnitude_vector is None:
                 inputs = (*inputs, packed.constants, packed.layout) if packed else (*inputs, None, None)
-                return cast(Tensor, _LowRankProduct.apply(*inputs))  # type: ignore[no-untyped-call]
+                return _shaped(_LowRankProduct.apply(*inputs), x)  # type: ignore[no-untyped-call]
             inputs = (*inputs, self.lora_magnitude_vector, self._norm())
-            return cast(Tensor, _MagnitudeProduct.apply(*inputs))  # type: ignore[no-untyped-call]
+            return _shaped(_MagnitudeProduct.apply(*inputs), x)  # type: ignore[no-untyped-call]
 
     def _dropped(self, x: Tensor) -> Tensor | None:
         """The update's own input where dropout makes it differ from ``x``."""
