@@ -240,6 +240,8 @@ def predict(
     """Use the tuned model of a finished run."""
     from tunesmith.predict import predict as predict_inputs
 
+    if chat and as_json:
+        raise UserError("--chat prints no JSON", "command line", "leave one of --chat and --json out")
     if chat:
         from tunesmith.predict import listen, talk
 
@@ -247,7 +249,6 @@ def predict(
         return EXIT_DONE
     if not inputs:
         raise UserError("there is no INPUT", "command line", "give a text or a file of rows, or --chat")
-
     with _shown(as_json) as (_say_line, bar):
         found = predict_inputs(run, inputs, progress=bar.work)
     if as_json:
@@ -270,9 +271,7 @@ def export(
     from tunesmith.export import TOLERANCE, merge_adapter
 
     if dtype not in TOLERANCE:
-        raise UserError(
-            f"--dtype {dtype}: there is no such type", "command line", f"write one of {', '.join(TOLERANCE)}"
-        )
+        raise UserError(f"--dtype {dtype}: there is no such type", "command line", f"write {' or '.join(TOLERANCE)}")
     with _shown(as_json) as (_say_line, bar):
         made = merge_adapter(run, out, dtype=dtype, progress=bar.work)
     if as_json:

@@ -288,6 +288,9 @@ def test_the_commands_talk_merge_and_show_what_is_learned(
     code, out, _ = call("predict", str(run.folder), "what colour is snow? (1)", "--json")
     assert code == 0
     assert set(json.loads(out)[0]["prediction"]) >= {"answer", "ended", "tokens"}
+    code, _, err = call("predict", str(run.folder), "--chat", "--json")
+    assert code == 2
+    assert "prints no JSON" in err
     code, _, err = call("predict", str(run.folder))
     assert code == 2
     assert "there is no INPUT" in err
@@ -410,3 +413,19 @@ def test_an_adapter_on_four_bit_weights_learns_reloads_and_merges_into_the_origi
     assert losses[-1] < losses[0]
     made = merge_adapter(run, tmp_path / "whole", dtype="fp32")
     assert made.difference < 1e-3
+
+
+def test_a_disk_that_takes_no_weights_leaves_them_in_memory_aloud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tunesmith.train.parking import Parked
+
+    def full(_self: Any, _file: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Parked, "_write", full)
+    model = small.write_decoder(tmp_path / "model", num_hidden_layers=4)
+    run = small.tuned(tmp_path, model, small.conversations(48), *ADAPTER, "adapter.top=1", "cache.use=on")
+    events, _ = run.read_events()
+    assert any("stay in memory" in e["text"] for e in events if e["kind"] == "warning")
+    assert _receipts(run) == []

@@ -140,11 +140,18 @@ class StageCache:
         with torch.inference_mode(), self.cache.recording(keys, lengths), request.engine.precision():
             request.task.loss(request.model, data)
 
-    def park(self) -> int:
-        """Let the weights of the blocks below leave memory, now that every row is recorded; how many bytes."""
+    def park(self, warn: Callable[[str], None]) -> int:
+        """Let the weights of the blocks below leave memory, now that every row is recorded; how many bytes.
+
+        Where the disk takes no more they stay, and ``warn`` is told.
+        """
         above = {id(block) for block in self.cache.boundary.above}
         below = [block for block in self.request.layers.blocks if id(block) not in above]
-        self.parked = Parked(below, self.cache.store.folder)
+        try:
+            self.parked = Parked(below, self.cache.store.folder)
+        except OSError as fault:
+            warn(f"the weights below the cache stay in memory: {fault}")
+            return 0
         return self.parked.bytes
 
     def whole(self) -> AbstractContextManager[None]:

@@ -228,9 +228,9 @@ class Loop:
 
         try:
             rows = opened.fill(told, rows=job.recipe.batch.eval_rows) if opened else 0
-            parked = opened.park() if opened else 0
         except OSError as fault:
             raise refusal(fault, cache_folder("activations")) from fault
+        parked = opened.park(lambda text: self.emit({"kind": "warning", "text": text})) if opened else 0
         self.emit(
             {"kind": "cache", "stage": self.at.stage, **decision.to_json(), "rows": rows, "parked_bytes": parked,
              "seconds": time.monotonic() - started}
