@@ -322,7 +322,7 @@ def explain(
 
     options = None
     if task is not None or (key is not None and key.startswith("options.")):
-        from tunesmith.task import find_task
+        from tunesmith.registry import find_task
 
         options = find_task(task or "text-classification", "--task").Options
     found = explained(key, options)
@@ -336,7 +336,7 @@ def schema(
 ) -> int:
     """Print or write the recipe's JSON Schema, for editors."""
     from tunesmith.recipe.schema import schema_text
-    from tunesmith.task import find_task, task_names
+    from tunesmith.registry import find_task, task_names
 
     text = schema_text({name: find_task(name).Options for name in task_names()})
     if out is None:
@@ -350,7 +350,7 @@ def schema(
 @app.command()
 def tasks(as_json: AsJson = False) -> int:
     """List the installed tasks."""
-    from tunesmith.task import find_task, task_names
+    from tunesmith.registry import find_task, task_names
 
     found = {name: next(iter((find_task(name).__doc__ or "").strip().splitlines()), "") for name in task_names()}
     _emit(found) if as_json else _say("\n".join(f"{name:24} {about}" for name, about in found.items()))

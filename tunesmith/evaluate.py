@@ -88,8 +88,13 @@ def strongest_base(
         Its name, its predictor, and every candidate's goal metric on those rows.
     """
     step = max(1, len(train) // task.base_rows)
-    sample = [train[i] for i in range(0, len(train), step)][: task.base_rows]
+    sample = [train[i] for i in range(0, len(train), step)]
+    sample = [row for row in sample if task.can_judge(row)][: task.base_rows]
     candidates = task.bases(model, train)
+    if not sample:
+        # Nothing to choose by.
+        candidates = dict(list(candidates.items())[:1])
+        return next(iter(candidates)), next(iter(candidates.values())), {}
     found = {name: task.score(run(predict, sample), sample)[task.goal] for name, predict in candidates.items()}
     sign = 1 if task.higher_is_better else -1
     # Of equal ones the last, which was given the most.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.plan import Plan, loader_of, with_adapter
+from tunesmith.plan import Plan, loader_of, loaders_of, with_adapter
 from tunesmith.prepare import Prepared
 from tunesmith.recipe import Recipe
 from tunesmith.run import Run
@@ -94,9 +94,7 @@ def loop_of(
     if recipe.engine.compile:
         for block in layers.blocks:
             block.compile(dynamic=True)
-    sets = {"train": loader_of(prepared, prepared.train), "held_out": loader_of(prepared, prepared.held_out)}
-    if len(prepared.validation):
-        sets["validation"] = loader_of(prepared, prepared.validation)
+    sets = loaders_of(prepared)
     job = Job(
         recipe=recipe,
         task=task,

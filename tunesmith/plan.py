@@ -15,7 +15,7 @@ import numpy as np
 from tunesmith.errors import UserError
 from tunesmith.machine import available_bytes, has_compiler, pick_device, pick_precision
 from tunesmith.prepare import Prepared
-from tunesmith.recipe import Recipe, Stage
+from tunesmith.recipe import Stage
 
 if TYPE_CHECKING:
     import torch
@@ -153,14 +153,17 @@ def pick_held(prepared: Prepared, precision: str) -> tuple[str, str]:
 
 def loaders_of(prepared: Prepared) -> dict[str, Loader]:
     """The row sets of a run by name: ``train``, ``held_out``, and ``validation`` where there is one."""
-    sets = {"train": loader_of(prepared, prepared.train), "held_out": loader_of(prepared, prepared.held_out)}
+    task = prepared.task
+    task.pool = prepared.train
+    views = task.views if task.random else 0
+    sets = {"train": loader_of(prepared, prepared.train, views), "held_out": loader_of(prepared, prepared.held_out)}
     if len(prepared.validation):
         sets["validation"] = loader_of(prepared, prepared.validation)
     return sets
 
 
-def loader_of(prepared: Prepared, rows: Sequence[Any]) -> Loader:
-    """Rows as batches, by the prepared task."""
+def loader_of(prepared: Prepared, rows: Sequence[Any], views: int = 0) -> Loader:
+    """Rows as batches, by the prepared task; ``views``: how many drawn versions of each take turns."""
     from tunesmith.data.loader import Loader
     from tunesmith.task import Task
 
@@ -175,6 +178,8 @@ def loader_of(prepared: Prepared, rows: Sequence[Any]) -> Loader:
         inputs=task.key_columns,
         workers=prepared.source.recipe.engine.workers,
         encode_many=task.encode_many,
+        views=views,
+        seed=prepared.source.recipe.run.seed,
     )
 
 
@@ -227,14 +232,6 @@ def check_stages(prepared: Prepared, stages: Sequence[Stage]) -> None:
             raise prepared.source.error(
                 ("stages", index, "train"), f"stages.{index}: there is no adapter to train", "add adapter: {kind: lora}"
             )
-
-
-def steps_of(stage: Stage, rows: int, recipe: Recipe) -> tuple[int, int]:
-    """Optimizer steps of a stage, and steps per epoch."""
-    from tunesmith.train.loop import DEFAULT_EPOCHS
-
-    per_epoch = -(-rows // recipe.batch.rows)
-    return stage.steps or max(1, round((stage.epochs or DEFAULT_EPOCHS) * per_epoch)), per_epoch
 
 
 def _pick_micro(
@@ -305,6 +302,7 @@ def _worst_stage(
             cached=cache["bytes"] if cache["use"] else 0,
             estimate=block_estimate(sum(lengths), width, blocks),
             precision=plan.precision,
+            evaluation=task.evaluation_bytes(model),
         )
         if best is None or found.resident > best[0].resident:
             best = found, index
@@ -353,6 +351,7 @@ def _plan_stage(
     from tunesmith.model.stages import learning_groups, stage_name
     from tunesmith.train.caching import CacheDecision, CacheRequest, decide
     from tunesmith.train.engine import Engine
+    from tunesmith.train.job import steps_of
 
     recipe = prepared.source.recipe
     groups = learning_groups(layers, stage)

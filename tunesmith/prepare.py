@@ -17,7 +17,8 @@ from tunesmith.data.store import ReadReport, RowStore
 from tunesmith.errors import EXIT_FINDINGS, UserError
 from tunesmith.model.weights import Weights, resolve
 from tunesmith.recipe import DataSection, Source, resolve_options
-from tunesmith.task import Task, find_task
+from tunesmith.registry import find_task
+from tunesmith.task import Task
 from tunesmith.types import Facts, Finding, Preview, Row, RowShape
 
 Say = Callable[[str], None]

@@ -188,7 +188,7 @@ def load_task(run: Run) -> Any:
 
     from tunesmith.model.weights import resolve
     from tunesmith.recipe import ModelSection
-    from tunesmith.task import find_task
+    from tunesmith.registry import find_task
     from tunesmith.types import Facts
 
     values, facts = run.read_json("recipe.json")["values"], run.read_json("facts.json")
@@ -202,6 +202,7 @@ def load_task(run: Run) -> Any:
         source = replace(source, remote_code=recipe.model.remote_code)
     task = kind(kind.Options.model_validate(values["options"]), source, Facts(facts["values"], tuple(facts["lines"])))
     task.adapted = recipe.adapter is not None
+    task.saved = run.model if task.adapted and run.model.is_dir() else None
     task.held = run.read_json("plan.json").get("held", "fp32")
     return task
 

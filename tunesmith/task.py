@@ -1,4 +1,4 @@
-"""The one seam between a modality and everything else, and how a task is found by its name.
+"""The one seam between a modality and everything else.
 
 A task turns rows into sums and a model's outputs into JSON. It knows no loop, no optimizer, no device and no run.
 """
@@ -9,15 +9,12 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
-from difflib import get_close_matches
 from functools import cached_property
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from tunesmith.errors import UserError
 from tunesmith.types import Batch, Counts, Example, Facts, Finding, Preview, Row, RowShape, Scores, Sums
 
 if TYPE_CHECKING:
@@ -28,7 +25,6 @@ if TYPE_CHECKING:
     from tunesmith.model.weights import Weights
     from tunesmith.recipe import AdapterSection, Stage
 
-ENTRY_POINTS = "tunesmith.tasks"
 HEAD_FILE = "head.safetensors"
 """What the default ``save`` writes beside a pretrained part that saves itself: all other tensors of the model."""
 SCORED_BY_NAME = ("accuracy", "mean_absolute_error", "r2")
@@ -64,6 +60,8 @@ class Task(ABC):
     higher_is_better: bool = True
     random: bool = False
     """Whether ``encode`` draws from its rng (augmentation); then examples and activations are not kept."""
+    views: int = 0
+    """How many drawn versions of each training row take turns from epoch to epoch; 0: a new one every epoch."""
     packed: bool = False
     """Whether ``collate`` puts examples end to end along the second axis of a batch of one, with no padding."""
     not_by_row: ClassVar[tuple[str, ...]] = ()
@@ -102,12 +100,20 @@ class Task(ABC):
         self.source = source
         self.facts = facts or Facts()
         self.fresh: frozenset[str] = frozenset()
+        self.declared: tuple[Mapping[str, Any], ...] = ()
+        """The classes that the training source itself declares, where it does."""
+        self.pool: Sequence[Row] = ()
+        """The training rows, for augmentation that puts several together."""
+        self.stage_share = 0.0
+        """How much of the stage is done, 0 to 1, as an epoch begins."""
         self.folders: tuple[Path, ...] = (Path(),)
         """Where relative paths inside rows start from, tried in turn."""
         self.adapted = False
         """Whether an adapter will be attached; set before ``load``."""
         self.held = "fp32"
         """How frozen weights are held: fp32, bf16, fp16 or nf4; set before ``load``. What learns is always fp32."""
+        self.saved: Path | None = None
+        """The folder of a run's adapter, whose processor stands in for that of the weights beneath."""
         self.recomputed = self.for_person = False
         """Whether blocks are computed again going back (set before ``load``); whether no answer is scored."""
 
@@ -169,6 +175,18 @@ class Task(ABC):
     def preview(self, rows: Sequence[Row]) -> list[Preview]:
         """What the model will read of these rows and what it will learn from them, for a person."""
         return []
+
+    def can_judge(self, row: Row) -> bool:
+        """Whether a prediction for this row can be right or wrong."""
+        return True
+
+    def evaluation_bytes(self, model: nn.Module) -> int:
+        """About how much memory a batch of predictions takes beside the weights; 0 where it is less than a step's.
+
+        Args:
+            model: On the meta device.
+        """
+        return 0
 
     def score(self, predictions: Sequence[Any], rows: Sequence[Row]) -> Scores:
         """Metrics of predictions against rows, ``goal`` among them.
@@ -360,40 +378,3 @@ def _stacked(values: list[Any]) -> Any:
     lists = [v if isinstance(v, (list, tuple)) else [v] for v in values]
     alike = len({(len(v), v is value) for v, value in zip(lists, values, strict=True)}) == 1 and lists[0]
     return torch.tensor(values) if alike and all(isinstance(x, (int, float)) for v in lists for x in v) else values
-
-
-def _installed() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-
-
-def task_names() -> list[str]:
-    """Names of all installed tasks, ours and other people's."""
-    return sorted(_installed())
-
-
-def find_task(name: str, where: str = "recipe: task") -> type[Task]:
-    """The task class called ``name``.
-
-    Raises:
-        UserError: No installed package brings it, or its package does not load.
-    """
-    installed = _installed()
-    if name not in installed:
-        near = get_close_matches(name, installed, n=1)
-        known = ", ".join(sorted(installed))
-        fix = f"write '{near[0]}'" if near else f"write one of: {known}; or install the package that brings it"
-        raise UserError(f"task: no task is called {name!r}", where, fix)
-    try:
-        found = installed[name].load()
-    except (ImportError, AttributeError) as fault:
-        package = installed[name].dist
-        raise UserError(
-            f"task {name!r} does not load: {fault}",
-            installed[name].value,
-            f"reinstall or update {package.name if package else 'the package that brings it'}",
-        ) from fault
-    if not (isinstance(found, type) and issubclass(found, Task)):
-        raise UserError(
-            f"task {name!r} is no subclass of tunesmith.task.Task", installed[name].value, "mend its entry point"
-        )
-    return found

@@ -23,8 +23,8 @@ from tunesmith.prepare import Progress, Rows, prepare
 from tunesmith.prove import finish, write_pages
 from tunesmith.recipe import Source, read_recipe
 from tunesmith.record import check_same_data, check_same_recipe, rewind_events, sweep_drafts, write_beginnings
+from tunesmith.registry import find_task
 from tunesmith.run import Run, Status, refusal
-from tunesmith.task import find_task
 
 if TYPE_CHECKING:
     from tunesmith.train.engine import LocalEngine

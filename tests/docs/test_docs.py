@@ -25,7 +25,8 @@ from tunesmith.recipe import read_recipe, resolve_options
 from tunesmith.recipe.explain import explain
 from tunesmith.recipe.sections import Recipe
 from tunesmith.recipe.settings import every
-from tunesmith.task import Task, find_task, task_names
+from tunesmith.registry import find_task, task_names
+from tunesmith.task import Task
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -93,5 +93,42 @@ def test_what_does_not_fit_is_halved_and_says_the_same(model: Any, monkeypatch: 
 
 
 def test_long_prompts_travel_in_smaller_batches(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generation, "CACHED_TOKENS", 50)
-    assert list(generation._batches([30, 3, 9, 9], MOST)) == [[0], [2, 3], [1]]
+    monkeypatch.setattr(generation, "CACHED_BYTES", 50 * generation.token_bytes(model))
+    assert list(generation._batches([30, 3, 9, 9], MOST, generation.held_tokens(model))) == [[0], [2, 3], [1]]
+
+
+def test_an_answer_ends_where_the_model_takes_no_more(model: Any) -> None:
+    free = answers(model, _prompts(), stop=[39], most=MOST, pad=0)
+    found = answers(model, _prompts(), stop=[39], most=MOST, pad=0, longest=30)
+    for prompt, whole, cut in zip(_prompts(), free, found, strict=True):
+        room = min(MOST, 30 - len(prompt))
+        assert cut.tokens == whole.tokens[: max(0, room)]
+    assert found[-1].tokens == ()
+    assert not found[-1].ended
+
+
+def test_a_window_that_slides_sees_what_every_prompt_alone_sees() -> None:
+    torch.manual_seed(1)
+    config = AutoConfig.for_model(
+        "mistral", vocab_size=40, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=128, bos_token_id=None, eos_token_id=None, pad_token_id=0,
+        sliding_window=12,
+    )  # fmt: skip
+    made = AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.mul_(6)
+    start = torch.randint(1, 40, (40,), generator=torch.Generator().manual_seed(5))
+    prompts = [torch.cat([start, p]) for p in _prompts()]
+    found = answers(made, prompts, stop=[39], most=MOST, pad=0)
+    assert [(a.tokens, a.ended) for a in found] == [_alone(made, p, 39) for p in prompts]
+
+
+def test_the_bytes_of_a_token_are_those_of_its_cache(model: Any) -> None:
+    from transformers import DynamicCache
+
+    cache = DynamicCache(config=model.config)
+    with torch.no_grad():
+        model(input_ids=torch.arange(1, 11)[None], past_key_values=cache, use_cache=True)
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    assert held == 10 * generation.token_bytes(model)

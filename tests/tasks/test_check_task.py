@@ -13,7 +13,8 @@ from tunesmith import check_task
 from tunesmith.check import CHECKS, CheckReport
 from tunesmith.errors import UserError
 from tunesmith.model.weights import Weights
-from tunesmith.task import Task, find_task, task_names
+from tunesmith.registry import find_task, task_names
+from tunesmith.task import Task
 from tunesmith.types import Facts
 
 # Every installed task, with the small worlds it is checked in: weights by fixture name, options, checks that cannot

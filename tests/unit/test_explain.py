@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tunesmith.errors import UserError
 from tunesmith.recipe.explain import explain, render
 from tunesmith.recipe.schema import recipe_schema, schema_text, write_schema
-from tunesmith.task import find_task
+from tunesmith.registry import find_task
 
 CHECKED_IN = Path(__file__).parents[2] / "docs" / "recipe.schema.json"
 

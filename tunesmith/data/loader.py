@@ -89,6 +89,9 @@ class Loader:
         inputs: Columns that the model reads, which name a row in the activation cache.
         workers: Threads that encode ahead; 0 encodes when asked.
         encode_many: The task's ``encode_many``, for when all rows are encoded at once.
+        views: How many drawn versions of each row take turns from epoch to epoch; 0: a new one every epoch. With
+            them nothing is random any more: place ``i + len(loader) * v`` holds view ``v`` of row ``i``.
+        seed: Of the views.
     """
 
     def __init__(
@@ -102,8 +105,11 @@ class Loader:
         inputs: Sequence[str] = (),
         workers: int = 0,
         encode_many: Callable[[Sequence[Row]], list[Example]] | None = None,
+        views: int = 0,
+        seed: int = 0,
     ) -> None:
-        self._encode_many = encode_many
+        self._encode_many = encode_many if not views else None
+        self.views, self._seed = views, seed
         self.rows, self.random, self.workers = rows, random, workers
         self._length, self._inputs = length, tuple(inputs)
         self._encode, self._collate = encode, collate
@@ -118,10 +124,11 @@ class Loader:
     @cached_property
     def lengths(self) -> list[int]:
         """Length of every row; encodes all of them once where rows differ in length."""
+        places = len(self.rows) * max(1, self.views)
         if self._length is None:
-            return [1] * len(self.rows)
+            return [1] * places
         if self._encode_many is None:
-            return [self._length(self.example(i)) for i in range(len(self.rows))]
+            return [self._length(self.example(i)) for i in range(places)]
         out: list[int] = []
         for start in range(0, len(self.rows), ENCODED_AT_ONCE):
             rows = [self.rows[i] for i in range(start, min(start + ENCODED_AT_ONCE, len(self.rows)))]
@@ -133,18 +140,29 @@ class Loader:
     @cached_property
     def ids(self) -> list[str]:
         """The id of every row, read once: a row is parsed anew whenever it is asked for."""
-        return [str(row["id"]) for row in self.rows]
+        return [str(row["id"]) for row in self.rows] * max(1, self.views)
 
     @cached_property
     def keys(self) -> list[bytes]:
         """Sixteen bytes that name each row's input content."""
-        return [
-            blake2b(canonical_json([row.get(column) for column in self._inputs]), digest_size=16).digest()
-            for row in self.rows
-        ]
+        inputs = [[row.get(column) for column in self._inputs] for row in self.rows]
+        if self.views:
+            # What is drawn depends on the row's id and the seed, too.
+            drawn = [[i, self._seed] for i in self.ids]
+            inputs = [[*one, *drawn[i], view] for view in range(self.views) for i, one in enumerate(inputs)]
+        return [blake2b(canonical_json(one), digest_size=16).digest() for one in inputs]
+
+    def epoch_steps(self, rows: int, address: Address, *, buckets: bool) -> list[np.ndarray]:
+        """The places of each step of one epoch, as ``epoch_steps`` orders them; with views, of the epoch's view."""
+        count = len(self.rows)
+        view = address.epoch % self.views if self.views else 0
+        found = epoch_steps(self.lengths[:count], rows, address, buckets=buckets)
+        return [step + count * view for step in found] if view else found
 
     def example(self, index: int, address: Address | None = None) -> Example:
         """One encoded row. ``address`` None, or a task that draws nothing: no augmentation, and it is kept."""
+        if self.views:
+            return self._drawn_view(index)
         if self.random and address is not None:
             row = self.rows[index]
             return self._encode(row, address.rng("row", row["id"]))
@@ -153,6 +171,15 @@ class Loader:
         example = self._encode(self.rows[index], None)
         self._keep(index, example)
         return example
+
+    def _drawn_view(self, index: int) -> Example:
+        if index not in self._memo:
+            view, place = divmod(index, len(self.rows))
+            row = self.rows[place]
+            example = self._encode(row, Address(self._seed, 0, view).rng("view", str(row["id"])))
+            self._keep(index, example)
+            return example
+        return self._memo[index]
 
     def _keep(self, index: int, example: Example) -> None:
         size = _bytes_of(example)

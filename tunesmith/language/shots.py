@@ -17,21 +17,24 @@ class Shown:
     row: Row
 
 
-def with_shots(row: Row, train: Sequence[Row], count: int) -> dict[str, Any]:
+def in_order(train: Sequence[Row], count: int) -> list[Row]:
+    """The ``count`` rows with the smallest digests of their ids among the first thousand."""
+    among = [train[i] for i in range(min(len(train), 1000))]
+    return sorted(among, key=lambda row: blake2b(str(row["id"]).encode(), digest_size=8).digest())[:count]
+
+
+def with_shots(row: Row, shots: Sequence[Row], count: int) -> dict[str, Any]:
     """The row with ``count`` training conversations between its system message and its own first turn.
 
-    Which ones depends on nothing but their content: those with the smallest digests, never the row itself.
+    Args:
+        row: The row.
+        shots: From ``in_order``, one more than ``count``: the row itself is never shown.
+        count: How many.
     """
     if not count:
         return dict(row)
     system = [m for m in row["messages"] if m["role"] in ("system", "developer")]
     rest = [m for m in row["messages"] if m["role"] not in ("system", "developer")]
-    chosen = [shot for shot in _in_order(train, count + 1) if shot["messages"] != row["messages"]][:count]
+    chosen = [shot for shot in shots if shot["messages"] != row["messages"]][:count]
     turns = [m for shot in chosen for m in shot["messages"] if m["role"] not in ("system", "developer")]
     return {**row, "messages": [*system, *turns, *rest]}
-
-
-def _in_order(train: Sequence[Row], count: int) -> list[Row]:
-    """The rows with the smallest digests of their ids among the first thousand."""
-    among = [train[i] for i in range(min(len(train), 1000))]
-    return sorted(among, key=lambda row: blake2b(str(row["id"]).encode(), digest_size=8).digest())[:count]

@@ -5,8 +5,11 @@ It knows no loss and no rows of a kind.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -14,7 +17,6 @@ import numpy as np
 from pydantic import Field
 from torch import nn
 
-from tunesmith.errors import UserError
 from tunesmith.language.defaults import ensure_template
 from tunesmith.language.serving import check_serving
 from tunesmith.language.template import Learn, Rendered, Renderer
@@ -23,7 +25,14 @@ from tunesmith.model.layers import HEAD, NECK, LayerGroups
 from tunesmith.model.lean_norm import lean_norms
 from tunesmith.model.new_tokens import add_rows, add_tokens, folded
 from tunesmith.model.packing import can_pack
-from tunesmith.model.pretrained import decoder_shape, load_config, load_decoder, load_tokenizer, longest_input
+from tunesmith.model.pretrained import (
+    chosen_length,
+    decoder_shape,
+    load_config,
+    load_decoder,
+    load_tokenizer,
+    longest_input,
+)
 from tunesmith.recipe import AdapterSection, Stage, Top
 from tunesmith.task import Task, TaskOptions
 from tunesmith.types import Facts, Row
@@ -89,10 +98,12 @@ class DecoderTask(Task):
     def tokenizer(self) -> Any:
         """The model's tokenizer, with its chat template or the one that the recipe names."""
         tokenizer = load_tokenizer(self.source)
-        if not self.plain:
+        own = self.saved if self.source.remote_code is None else None
+        if own is None and not self.plain:
             self._said = ensure_template(tokenizer, self.options.template)
         self._new = add_tokens(tokenizer, self.options.new_tokens)
-        return tokenizer
+        # A run's own carries the template that it learned with, wherever the file of that is now.
+        return tokenizer if own is None else load_tokenizer(replace(self.source, folder=own))
 
     @property
     def new_tokens(self) -> tuple[list[int], list[list[int]]]:
@@ -122,18 +133,12 @@ class DecoderTask(Task):
         Raises:
             UserError: The recipe wants more than the model takes.
         """
-        longest = longest_input(load_config(self.source), self.tokenizer)
-        wanted = self.options.max_length
-        if not isinstance(wanted, int):
-            usual = int(-(-np.percentile(lengths, 99.5) // 8) * 8)
-            return min(usual, longest) if longest else usual
-        if longest and wanted > longest:
-            raise UserError(
-                f"options.max_length: {wanted} tokens are more than the {longest} that the model takes",
-                "recipe: options.max_length",
-                f"write at most {longest}, or auto",
-            )
-        return wanted
+        return chosen_length(self.source, self.tokenizer, self.options.max_length, lengths)
+
+    @cached_property
+    def longest(self) -> int | None:
+        """Most tokens that the model takes, prompt and answer together; None where nothing bounds them."""
+        return longest_input(load_config(self.source), self.tokenizer)
 
     def length_facts(self, rows: Sequence[Row], renderer: Renderer, rendered: Sequence[Rendered]) -> Facts:
         """What every such task learns from its rows: the limit, what is cut and learned, which tokens end an answer.
@@ -163,6 +168,9 @@ class DecoderTask(Task):
             f"{share:.1%} of the tokens are learned; an answer ends with {ends}",
         ]
         values = {"max_length": limit, "learned_share": share, "truncated_share": cut, "stop": stop}
+        template = self.tokenizer.chat_template or ""
+        # A file that the recipe names may change while the options do not: what is cached must know.
+        values["template"] = blake2b(json.dumps(template).encode(), digest_size=8).hexdigest()
         return Facts(values, tuple([*([self._said] if self._said else []), *renderer.notes(), *lines, *served]))
 
     # The model
@@ -207,14 +215,25 @@ class DecoderTask(Task):
             super().save(model, folder)
 
     def save_processor(self, folder: Path) -> None:
-        """The tokenizer with its chat template."""
+        """The tokenizer with its chat template; beside an adapter also where an answer ends."""
         self.tokenizer.save_pretrained(folder)
+        if self.adapted:
+            self.generation_settings().save_pretrained(folder)
+
+    def generation_settings(self) -> Any:
+        """Greedy answers that end where those of the training rows end."""
+        from tunesmith.model.pretrained import generation_config
+
+        return generation_config(self.facts.values["stop"], self.pad)
 
     def load_snippet(self, folder: str) -> str:
         """Loading without this project."""
         if self.adapted:
-            load = f'model = AutoPeftModelForCausalLM.from_pretrained("{folder}")'
-            first = "from peft import AutoPeftModelForCausalLM\nfrom transformers import AutoTokenizer"
+            load = f'model = AutoPeftModelForCausalLM.from_pretrained("{folder}")\n'
+            load += f'model.generation_config = GenerationConfig.from_pretrained("{folder}")'
+            first = (
+                "from peft import AutoPeftModelForCausalLM\nfrom transformers import AutoTokenizer, GenerationConfig"
+            )
         else:
             load = f'model = AutoModelForCausalLM.from_pretrained("{folder}")'
             first = "from transformers import AutoModelForCausalLM, AutoTokenizer"

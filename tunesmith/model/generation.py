@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from tunesmith.model.packing import can_pack
 
-CACHED_TOKENS = 24_576
-"""Most tokens, prompt and answer together, whose keys and values are held at once."""
+CACHED_BYTES = 512 << 20
+"""Most bytes of keys and values that are held at once; one prompt may hold more."""
 
+WRITTEN_TOGETHER = 32
+"""Prompts at a time where progress is to show in time."""
 
 WORTH_SHARING = 32
 """From how many common first tokens on they are computed once for all prompts."""
@@ -35,31 +37,85 @@ class Answer:
     ended: bool
 
 
-def answers(model: nn.Module, prompts: Sequence[Tensor], *, stop: Sequence[int], most: int, pad: int) -> list[Answer]:
+def answers(
+    model: nn.Module,
+    prompts: Sequence[Tensor],
+    *,
+    stop: Sequence[int],
+    most: int,
+    pad: int,
+    longest: int | None = None,
+) -> list[Answer]:
     """Greedy answers to prompts, in their order.
 
     Prompts of like length travel together; a batch that does not fit in memory is halved.
 
     Args:
         model: A transformers decoder with ``generate``.
-        prompts: Token ids, int64 [tokens] each, none empty.
+        prompts: Token ids, int64 [tokens] each; to an empty one the answer is empty.
         stop: Ids that end an answer.
         most: Most tokens of an answer.
         pad: Id that fills up the left side of shorter prompts.
+        longest: Most tokens that the model takes, prompt and answer together; None where nothing bounds them. To a
+            prompt that leaves no room the answer is empty, and not ended.
     """
     found: dict[int, Answer] = {}
-    for batch in _batches([len(p) for p in prompts], most):
-        for index, answer in zip(batch, _halving(model, [prompts[i] for i in batch], stop, most, pad), strict=True):
-            found[index] = answer
+    rooms = [0 if not len(p) else most if longest is None else min(most, longest - len(p)) for p in prompts]
+    together = [i for i, room in enumerate(rooms) if room == most]
+    for batch in _batches([len(prompts[i]) for i in together], most, held_tokens(model)):
+        indices = [together[i] for i in batch]
+        said = _halving(model, [prompts[i] for i in indices], stop, most, pad)
+        found |= dict(zip(indices, said, strict=True))
+    for i, room in enumerate(rooms):
+        if i not in found:
+            # Alone it has all the room there is, whatever stands beside it.
+            found[i] = _halving(model, [prompts[i]], stop, room, pad)[0] if room > 0 else Answer((), False)
     return [found[i] for i in range(len(prompts))]
 
 
-def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+def token_bytes(model: nn.Module) -> int:
+    """Bytes of the keys and values of one token in all layers, as numbers of the model's type."""
+    config: Any = getattr(model, "config", None)
+    config = config.get_text_config() if hasattr(config, "get_text_config") else config
+    heads = getattr(config, "num_attention_heads", None) or 1
+    width = getattr(config, "head_dim", None) or getattr(config, "hidden_size", 1024) // heads
+    kept = heads if getattr(config, "num_key_value_heads", None) is None else config.num_key_value_heads
+    layers = getattr(config, "num_hidden_layers", None) or 1
+    size = next((p.element_size() for p in model.parameters() if p.is_floating_point()), 4)
+    return 2 * int(layers) * int(kept) * int(width) * size
+
+
+def held_tokens(model: nn.Module) -> int:
+    """Of how many tokens, prompt and answer together, keys and values are held at once."""
+    return max(1, CACHED_BYTES // token_bytes(model))
+
+
+def answering_bytes(model: nn.Module, prompt: int, most: int, rows: int) -> int:
+    """About how much memory answers to ``rows`` prompts take beside the weights.
+
+    Keys and values; what one block computes while it reads the prompts; and, as an answer grows, a second copy of one
+    layer's keys and values.
+
+    Args:
+        model: May be on the meta device.
+        prompt: Tokens of the longest prompt.
+        most: Most tokens of an answer.
+        rows: How many are asked for together.
+    """
+    together = min(rows, max(1, held_tokens(model) // max(1, prompt + most)))
+    config: Any = getattr(model, "config", None)
+    hidden = getattr(config, "hidden_size", 1024)
+    inner = getattr(config, "intermediate_size", None) or 4 * hidden
+    kept = together * (prompt + most) * token_bytes(model)
+    return kept + together * prompt * (6 * hidden + 3 * inner) * 4
+
+
+def _batches(lengths: Sequence[int], most: int, held: int) -> Iterator[list[int]]:
     """Numbers of prompts that travel together, longest first: one that does not fit fails at once."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     start = 0
     while start < len(order):
-        size = max(1, CACHED_TOKENS // (lengths[order[start]] + most))
+        size = max(1, held // (lengths[order[start]] + most))
         yield order[start : start + size]
         start += size
 
@@ -102,7 +158,9 @@ def _together(model: Any, prompts: list[Tensor], stop: Sequence[int], most: int,
     device = prompts[0].device
     longest = max(len(p) for p in prompts)
     # A model with layers of another kind keeps something else than keys and values.
-    shared = _shared(prompts) if can_pack(model) is None else 0
+    # And what fills up shorter prompts behind the common start would count in a window that slides.
+    slides = getattr(model.config, "sliding_window", None) is not None
+    shared = _shared(prompts) if can_pack(model) is None and not slides else 0
     ids = torch.full((len(prompts), longest), pad, dtype=torch.int64, device=device)
     mask = torch.zeros_like(ids)
     for row, prompt in enumerate(prompts):

@@ -34,12 +34,13 @@ class MemoryPlan:
     cached: int
     workspace: int
     traced: bool
+    evaluation: int = 0
 
     @property
     def allocated(self) -> int:
-        """What tensors hold at the peak of a step, which is either the end of the forward pass or the update."""
+        """What tensors hold at the peak: the end of a step's forward pass, or the evaluation between steps."""
         state = self.weights + self.optimizer + self.average
-        return state + max(self.activations, 0) + self.gradients
+        return state + max(self.activations + self.gradients, self.evaluation)
 
     @property
     def resident(self) -> int:
@@ -54,6 +55,7 @@ class MemoryPlan:
             "optimizer": self.optimizer,
             "moving average": self.average,
             "activations": self.activations,
+            "evaluation, beyond a step": max(0, self.evaluation - self.activations - self.gradients),
             "activation cache, mapped": self.cached,
             "workspace": self.workspace,
         }
@@ -117,6 +119,7 @@ def plan_memory(
     cached: int,
     estimate: int,
     precision: str = "fp32",
+    evaluation: int = 0,
 ) -> MemoryPlan:
     """Predict the memory of one step.
 
@@ -128,6 +131,7 @@ def plan_memory(
         cached: Bytes of cached activations that are mapped while the stage runs.
         estimate: Bytes of activations to assume when the model can't run on the meta device.
         precision: ``fp32``, or what autocast computes in.
+        evaluation: Bytes that predictions take beside the weights.
     """
     learning = sum(p.numel() * 4 for p in model.parameters() if p.requires_grad)
     weights = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
@@ -145,6 +149,7 @@ def plan_memory(
         cached=cached,
         workspace=WORKSPACE_BYTES,
         traced=traced,
+        evaluation=evaluation,
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,13 @@ def decoder_shape(config: Any, held: str) -> Any:
 
         quantized_shape(model)
     return model
+
+
+def generation_config(stop: Sequence[int], pad: int) -> Any:
+    """Settings of transformers' ``generate``: greedy, ending at any of ``stop``."""
+    from transformers import GenerationConfig
+
+    return GenerationConfig(eos_token_id=list(stop), pad_token_id=pad, do_sample=False)
 
 
 def load_tokenizer(source: Weights) -> Any:

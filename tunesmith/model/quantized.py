@@ -220,12 +220,16 @@ def weight_difference(model: nn.Module, original: nn.Module) -> WeightDifference
     return WeightDifference(count, largest, math.sqrt(squares / total) if total else 0.0)
 
 
+_ALIKE = ("FalconLinear",)
+"""Classes of their own that compute what ``nn.Linear`` computes."""
+
+
 def _linear_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Layers that bitsandbytes' loader can replace: exactly these classes, none that is derived from them."""
+    """Layers that bitsandbytes' loader can replace: exactly these classes, and those that compute the same."""
     from transformers.pytorch_utils import Conv1D
 
     for name, module in model.named_modules():
-        if type(module) is nn.Linear or isinstance(module, Conv1D):
+        if type(module) is nn.Linear or isinstance(module, Conv1D) or type(module).__name__ in _ALIKE:
             yield name, module
 
 

@@ -18,12 +18,11 @@ from tunesmith.language.answers import Scorer, find_scorer, finding_codes
 from tunesmith.language.findings import length_findings
 from tunesmith.language.panels import answer_panels
 from tunesmith.language.rows import ConversationShape, answer_of, is_text
-from tunesmith.language.shots import Shown, with_shots
+from tunesmith.language.shots import Shown, in_order, with_shots
 from tunesmith.language.task import SURVEYED_ROWS, DecoderOptions, DecoderTask
 from tunesmith.language.template import Rendered, Renderer, coloured, cut
 from tunesmith.model.decoder import collate_tokens, summed_losses, sums_by_text, token_losses
-from tunesmith.model.generation import answers
-from tunesmith.model.pretrained import load_config, longest_input
+from tunesmith.model.generation import WRITTEN_TOGETHER, answering_bytes, answers
 from tunesmith.task import TaskOptions
 from tunesmith.types import Batch, Counts, Example, Facts, Finding, Preview, Row, Scores, Sums
 
@@ -98,13 +97,17 @@ class CausalLM(DecoderTask):
         of_answers = [len(r.ids) - r.prompt for r in found]
         most = self.options.max_new_tokens
         usual = int(-(-1.25 * np.percentile(of_answers, 99.5) // 8) * 8)
+        shown = max(self.options.shots, default=0) * float(np.mean([len(r.ids) for r in found]))
+        longest = int(max(r.prompt for r in found) + shown)
         values = facts.values | {"max_new_tokens": most if isinstance(most, int) else max(16, usual)}
+        values["longest_prompt"] = longest
         return Facts(values, facts.lines)
 
     def audit(self, train: Sequence[Row], held_out: Sequence[Row]) -> Iterable[Finding]:
         """Rows that are cut, rows without anything to learn, and held-out rows that can't be judged."""
         rows = [*train, *held_out]
         yield from length_findings(rows, self._renderer.many(rows), self.facts.values["max_length"])
+        self.probes()  # a file of texts that can't be read is better said now than after an hour
         if self.scorer is not None:
             texts = [str(row["id"]) for row in held_out if is_text(row)]
             if texts:
@@ -132,7 +135,7 @@ class CausalLM(DecoderTask):
         named = self.options.forgetting
         if named is None:
             return {}
-        place = GENERAL if named == "general" else Path(named)
+        place = GENERAL if named == "general" else self._found(named)
         rows = read_rows(str(place), shape=self.row_shape(self.options))
         return {"forgetting": [rows[i] for i in range(len(rows))]}
 
@@ -146,6 +149,13 @@ class CausalLM(DecoderTask):
             note += f", {len(whole.ids) - len(kept.ids)} cut" if len(kept.ids) < len(whole.ids) else ""
             found.append(Preview(str(row["id"]), tuple(coloured(self.tokenizer, kept)), note))
         return found
+
+    def evaluation_bytes(self, model: nn.Module) -> int:
+        """Keys and values of the answers that are written together, with all examples in their prompts."""
+        if self.scorer is None:
+            return 0
+        values = self.facts.values
+        return answering_bytes(model, values["longest_prompt"], values["max_new_tokens"], WRITTEN_TOGETHER)
 
     # Rows to sums
 
@@ -207,6 +217,7 @@ class CausalLM(DecoderTask):
             stop=self.facts.values["stop"],
             most=self.facts.values["max_new_tokens"],
             pad=self.pad,
+            longest=self.longest,
         )
         texts = self.tokenizer.batch_decode([a.tokens for a in written], skip_special_tokens=True)
         return [
@@ -225,14 +236,14 @@ class CausalLM(DecoderTask):
         return found
 
     def _with_examples(self, train: Sequence[Row], count: int) -> Callable[[nn.Module, Batch], list[Any]]:
-        longest = longest_input(load_config(self.source), self.tokenizer) or 1 << 30
-        longest -= self.facts.values["max_new_tokens"]
+        longest = (self.longest or 1 << 30) - self.facts.values["max_new_tokens"]
+        chosen = in_order([row for row in train if not is_text(row)], count + 1)
 
         def predict(model: nn.Module, batch: Batch) -> list[Any]:
             examples = []
             for shown in batch["shown"]:
                 for shots in range(count, -1, -1):
-                    row = with_shots(shown.row, train, shots)
+                    row = with_shots(shown.row, chosen, shots)
                     rendered = self.renderers["last"](row)
                     if len(rendered.ids) <= longest:
                         break
@@ -247,13 +258,21 @@ class CausalLM(DecoderTask):
 
     # Judging
 
+    def _found(self, named: str) -> Path:
+        """A file that a row or the recipe names, beside the data or from here."""
+        return next((folder / named for folder in self.folders if (folder / named).is_file()), Path(named))
+
+    def can_judge(self, row: Row) -> bool:
+        """Raw text asks nothing that could be answered."""
+        return self.scorer is None or not is_text(row)
+
     def _placed(self, row: Row) -> Row:
         """The row with its database where it lies: a file of SQLite, or the script of a .sql file."""
         named = row.get("database")
         if not isinstance(named, str):
             return row
         try:
-            place = next((folder / named for folder in self.folders if (folder / named).is_file()), Path(named))
+            place = self._found(named)
             if place.suffix != ".sql" or not place.is_file():
                 return {**row, "database": str(place)}
             if place not in self._scripts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
@@ -16,8 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from tunesmith import metrics
-from tunesmith.classification import Classes, label_of, ordered_labels
+from tunesmith.classifier import Classifier, ClassifierOptions
 from tunesmith.errors import UserError
 from tunesmith.model.pretrained import (
     absent_parameters,
@@ -29,14 +27,13 @@ from tunesmith.model.pretrained import (
     stored_labels,
 )
 from tunesmith.model.sentence import SentenceClassifier, SentenceEncoder, pooling_of
-from tunesmith.task import Task, TaskOptions
-from tunesmith.types import Batch, Counts, Example, Facts, Finding, Row, Scores, Sums
+from tunesmith.types import Batch, Example, Facts, Finding, Row
 
 SURVEYED_ROWS = 20_000
 TEMPERATURE = 20.0
 
 
-class TextOptions(TaskOptions):
+class TextOptions(ClassifierOptions):
     """Settings of text classification."""
 
     max_length: Annotated[int, Field(gt=0)] | Literal["auto"] = Field(
@@ -49,25 +46,16 @@ class TextOptions(TaskOptions):
         "max and lasttoken pool as a sentence encoder does; auto takes what a sentence encoder's folder says, else "
         "model.",
     )
-    labels: list[str] | None = Field(
-        None, min_length=2, description="The labels in their order; left out, those of the data."
-    )
-    class_weights: Literal["none", "balanced"] = Field(
-        "none", description="balanced weighs each row by the inverse share of its class."
-    )
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of the target that is spread over all classes.")
     zero_shot_template: str = Field(
         "{}", pattern=r"\{\}", description="Sentence around a label name for the zero-shot base, with {} for the name."
     )
 
 
-class TextClassification(Task):
+class TextClassification(Classifier):
     """A text to a label, with any transformers encoder or decoder, or a sentence encoder."""
 
     name = "text-classification"
     columns = {"text": str, "label": object}  # noqa: RUF012
-    target = "label"
-    goal = "macro_f1"
     Options = TextOptions
     finding_codes = ("truncated", "similar-labels")
     adapter_type = "SEQ_CLS"
@@ -78,24 +66,6 @@ class TextClassification(Task):
     def tokenizer(self) -> Any:
         """The model's tokenizer."""
         return load_tokenizer(self.source)
-
-    @property
-    def labels(self) -> list[str]:
-        """Label names in the order of the head's outputs."""
-        return list(self.facts.values["labels"])
-
-    @cached_property
-    def classes(self) -> Classes:
-        """The label table."""
-        return Classes(tuple(self.labels))
-
-    @cached_property
-    def _index(self) -> dict[str, int]:
-        return {label: i for i, label in enumerate(self.labels)}
-
-    @cached_property
-    def _weights(self) -> Tensor:
-        return torch.tensor(self.facts.values["class_weights"], dtype=torch.float32)
 
     @property
     def pooling(self) -> str:
@@ -110,43 +80,20 @@ class TextClassification(Task):
 
     def survey(self, rows: Sequence[Row]) -> Facts:
         """Labels with their counts, and lengths in tokens."""
-        counts = Counter(label_of(row) for row in rows)
-        labels = self.options.labels or self._order_of(ordered_labels(rows))
-        unknown = sorted(set(counts) - set(labels))
-        if unknown:
-            raise UserError(
-                f"options.labels leaves out {len(unknown)} labels of the data: {', '.join(unknown[:5])}",
-                "recipe: options.labels",
-                "add them, or leave options.labels out",
-            )
+        of_labels, shares = self.label_facts(rows)
         step = max(1, len(rows) // SURVEYED_ROWS)
         lengths = np.array([n for n in self._token_counts(_text(rows[i]) for i in range(0, len(rows), step))])
         limit = chosen_length(self.source, self.tokenizer, self.options.max_length, lengths)
-        total = sum(counts.values())
-        balanced = [total / (len(labels) * max(1, counts[label])) for label in labels]
-        weights = balanced if self.options.class_weights == "balanced" else [1.0] * len(labels)
-        shares = ", ".join(f"{label} {counts[label] / total:.0%}" for label in labels)
         cut = float((lengths > limit).mean())
         lines = (
-            f"{len(labels)} labels: {shares}",
+            shares,
             f"lengths in tokens: median {np.median(lengths):.0f}, "
             f"99.5th percentile {np.percentile(lengths, 99.5):.0f}, longest {lengths.max()}",
             f"max_length {limit} ({'auto' if self.options.max_length == 'auto' else 'recipe'}): "
             f"{cut:.2%} of the training rows are cut",
         )
-        values = {
-            "labels": labels,
-            "label_counts": {label: counts[label] for label in labels},
-            "class_weights": weights,
-            "max_length": limit,
-            "truncated_share": cut,
-        }
+        values = of_labels | {"max_length": limit, "truncated_share": cut}
         return Facts(values, lines)
-
-    def _order_of(self, labels: list[str]) -> list[str]:
-        """The base model's own order where it is a classifier of exactly these labels, so that its head still fits."""
-        stored = stored_labels(load_config(self.source))
-        return stored if sorted(stored) == sorted(labels) else labels
 
     def _token_counts(self, texts: Iterable[str]) -> Iterator[int]:
         left = iter(texts)
@@ -172,7 +119,7 @@ class TextClassification(Task):
                 tuple(row["id"] for row, _ in cut[:5]),
                 share,
             )
-        yield from self.classes.findings()
+        yield from super().audit(train, held_out)
 
     def _config(self) -> Any:
         names = dict(enumerate(self.labels))
@@ -238,8 +185,8 @@ class TextClassification(Task):
         # An empty text is no token at all where the tokenizer adds none of its own (GPT-2).
         ids = ids or [self._anything]
         example: dict[str, Any] = {"input_ids": torch.tensor(ids, dtype=torch.int64)}
-        if row.get("label") is not None:
-            example["label"] = torch.tensor(self._index[label_of(row)])
+        if (label := self.label_number(row)) is not None:
+            example["label"] = label
         return example
 
     @cached_property
@@ -280,45 +227,16 @@ class TextClassification(Task):
             batch["label"] = torch.stack([e["label"] for e in examples])
         return batch
 
-    def count(self, batch: Batch) -> Counts:
-        """Texts, each weighing what its class weighs."""
-        return {"examples": float(self._weights[batch["label"].cpu()].sum())}
-
-    def loss(self, model: nn.Module, batch: Batch) -> Sums:
-        """Weighted cross-entropy, summed over texts."""
-        each = F.cross_entropy(
-            self._logits(model, batch).float(),
-            batch["label"],
-            reduction="none",
-            label_smoothing=self.options.label_smoothing,
-        )
-        return {"examples": (each * self._weights.to(each.device)[batch["label"]]).sum()}
-
-    def _logits(self, model: nn.Module, batch: Batch) -> Tensor:
+    def logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Logits of a batch, [texts, labels]."""
         out = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
         return out if isinstance(out, Tensor) else out.logits
 
-    def predict(self, model: nn.Module, batch: Batch) -> list[Any]:
-        """The most probable label, and the probability of each."""
-        return self._named(self._logits(model, batch).float().softmax(-1))
-
-    def _named(self, probabilities: Tensor) -> list[Any]:
-        return self.classes.named(probabilities.tolist())
-
     def bases(self, model: nn.Module, train: Sequence[Row]) -> dict[str, Callable[[nn.Module, Batch], list[Any]]]:
         """The majority class; a sentence encoder's zero-shot by label names; a head that already knows these labels."""
-        counts = self.facts.values["label_counts"]
-        shares = torch.tensor([counts[label] for label in self.labels], dtype=torch.float32)
-        shares = shares / shares.sum()
-
-        def majority(_model: nn.Module, batch: Batch) -> list[Any]:
-            return self._named(shares.expand(len(batch["input_ids"]), -1))
-
-        found: dict[str, Callable[[nn.Module, Batch], list[Any]]] = {"majority class": majority}
+        found = super().bases(model, train)
         if isinstance(model, SentenceClassifier):
             found["zero-shot by label names"] = self._zero_shot(model)
-        if self.knows_labels:
-            found["pretrained classifier"] = self.predict
         return found
 
     def _zero_shot(self, model: SentenceClassifier) -> Callable[[nn.Module, Batch], list[Any]]:
@@ -332,21 +250,9 @@ class TextClassification(Task):
                 ids, mask = prompts["input_ids"].to(device), prompts["attention_mask"].to(device)
                 names.append(F.normalize(model.encoder(ids, mask).float(), dim=-1))
             vectors = F.normalize(model.encoder(batch["input_ids"], batch["attention_mask"]).float(), dim=-1)
-            return self._named((TEMPERATURE * vectors @ names[0].T).softmax(-1))
+            return self.named((TEMPERATURE * vectors @ names[0].T).softmax(-1))
 
         return predict
-
-    def score(self, predictions: Sequence[Any], rows: Sequence[Row]) -> Scores:
-        """Macro-F1, accuracy, log loss (nats) and expected calibration error."""
-        return self.classes.score(predictions, rows)
-
-    def tally(self, predictions: Sequence[Any], rows: Sequence[Row]) -> np.ndarray:
-        """Counts by class, whose sums determine macro-F1."""
-        return self.classes.tally(predictions, rows)
-
-    def goal_of(self, totals: np.ndarray) -> np.ndarray:
-        """Macro-F1 of summed tallies."""
-        return metrics.macro_f1_from(totals)
 
     def show(self, rows: Sequence[Row], base: Sequence[Any] | None, tuned: Sequence[Any]) -> list[dict[str, Any]]:
         """Confusion matrices, the table by class, calibration, the worst mistakes, what changed."""

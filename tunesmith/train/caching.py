@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from tunesmith.model.store import ActivationStore, LeafLayout, describe_store
 from tunesmith.recipe import CacheSection
 from tunesmith.task import Task
 from tunesmith.train.engine import Engine
+from tunesmith.train.inference import halving
 from tunesmith.train.parking import Parked
 from tunesmith.train.step import to_device
 
@@ -119,7 +121,7 @@ class StageCache:
         self.request.model.eval()
         try:
             for name, batch in todo[engine.rank :: engine.world]:
-                self._record(name, batch)
+                halving(batch, partial(self._record, name))
                 done += len(batch) * engine.world
                 on_progress(min(done, total), total)
         except BaseException:
@@ -287,7 +289,7 @@ def open_cache(request: CacheRequest) -> tuple[StageCache | None, CacheDecision]
 def _refusal(request: CacheRequest) -> str | None:
     if request.settings.use == "off":
         return "the recipe says cache.use: off"
-    if request.task.random:
+    if request.task.random and not request.task.views:
         return "rows are augmented anew every epoch"
     if request.passes < 2 and request.settings.use == "auto":
         return f"the rows are gone through {request.passes:.1f} times in this stage: too few to repay the recording"

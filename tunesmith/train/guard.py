@@ -42,7 +42,7 @@ def check_finite(job: Job, result: StepResult, rows: np.ndarray, step: int) -> N
 
 def named_rows(job: Job, rows: np.ndarray) -> str:
     """The rows of a step and the last good checkpoint, for a person."""
-    ids = [str(job.sets["train"].rows[i]["id"]) for i in rows[:ROWS_NAMED]]
+    ids = [job.sets["train"].ids[i] for i in rows[:ROWS_NAMED]]
     return f"rows {', '.join(ids)}{' ...' if len(rows) > ROWS_NAMED else ''}; {last_checkpoint(job)}"
 
 
@@ -82,7 +82,7 @@ def rehearse(loop: Loop, objective: nn.Module) -> None:
             if loop.micro == 1:
                 raise UserError(
                     "not even one row fits in memory",
-                    f"row {loader.rows[int(worst[0])]['id']} of length {lengths[worst[0]]}",
+                    f"row {loader.ids[int(worst[0])]} of length {lengths[worst[0]]}",
                     "shorten the rows, train fewer layers, or set engine.gradient_checkpointing: true",
                 ) from fault
             loop.micro = max(1, loop.micro // 2)

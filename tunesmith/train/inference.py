@@ -4,20 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
 from tunesmith.data.loader import Loader, sorted_batches
+from tunesmith.model.generation import WRITTEN_TOGETHER
 from tunesmith.train.engine import Engine
 from tunesmith.train.step import to_device
 from tunesmith.types import Batch
 
-WRITTEN_TOGETHER = 32
-
 Predict = Callable[[nn.Module, Batch], list[Any]]
+
+Found = TypeVar("Found")
+
+
+def halving(rows: np.ndarray, work: Callable[[np.ndarray], Found]) -> list[Found]:
+    """What ``work`` makes of rows together; of halves of them, in order, where memory does not suffice.
+
+    Raises:
+        MemoryError: Not even one row fits.
+    """
+    try:
+        return [work(rows)]
+    except (torch.OutOfMemoryError, MemoryError):
+        if len(rows) == 1:
+            raise
+    # Not inside the handler: what was raised holds the memory of the batch that did not fit.
+    half = len(rows) // 2
+    return [found for part in (rows[:half], rows[half:]) for found in halving(part, work)]
 
 
 def predict_rows(
@@ -43,6 +60,7 @@ def predict_rows(
         rows: Rows per forward pass.
         around: Context for the rows of a batch (cached activations).
         slow: Whether a batch is many forward passes, so that fewer rows at a time show progress in time.
+            A batch that does not fit in memory is halved, whatever it is.
         on_progress: Called with rows done and rows in all.
     """
     modes = [(module, module.training) for module in model.modules()]
@@ -52,9 +70,14 @@ def predict_rows(
     pairs: list[tuple[int, Any]] = []
     try:
         with torch.inference_mode():
-            for indices, batch in zip(plan, loader.ahead(plan), strict=True):
-                with around(indices) if around else nullcontext(), engine.precision():
-                    found = predict(model, to_device(batch, engine.device))
+            for indices, ready in zip(plan, loader.ahead(plan), strict=True):
+
+                def said(part: np.ndarray, whole: np.ndarray = indices, ready: Batch = ready) -> list[Any]:
+                    batch = ready if len(part) == len(whole) else loader.batch(part)
+                    with around(part) if around else nullcontext(), engine.precision():
+                        return predict(model, to_device(batch, engine.device))
+
+                found = [one for part in halving(indices, said) for one in part]
                 if len(found) != len(indices):
                     raise ValueError(f"predict gave {len(found)} predictions for {len(indices)} rows")
                 pairs.extend(zip(indices.tolist(), found, strict=True))

@@ -56,6 +56,15 @@ class Job:
     stop: StopRequest = field(default_factory=StopRequest)
 
 
+DEFAULT_EPOCHS = 3.0
+
+
+def steps_of(stage: Stage, rows: int, recipe: Recipe) -> tuple[int, int]:
+    """Optimizer steps of a stage, and steps per epoch."""
+    per_epoch = -(-rows // recipe.batch.rows)
+    return stage.steps or max(1, round((stage.epochs or DEFAULT_EPOCHS) * per_epoch)), per_epoch
+
+
 @dataclass
 class Position:
     """Where the run is; JSON-able, and all that a resume needs beside tensors.

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tunesmith.data.loader import Address, epoch_steps
+from tunesmith.data.loader import Address
 from tunesmith.errors import UserError
 from tunesmith.machine import cache_folder
 from tunesmith.model.stages import LearningGroup, learning_groups, stage_name
@@ -25,7 +25,7 @@ from tunesmith.train.caching import CacheDecision, CacheRequest, StageCache, enc
 from tunesmith.train.checkpoint import Checkpoint
 from tunesmith.train.guard import check_finite, named_rows, rehearse, stop_asked, untouched_buffers
 from tunesmith.train.inference import Predict, predict_rows
-from tunesmith.train.job import Both, Job, Position, Swapped, step_event
+from tunesmith.train.job import Both, Job, Position, Swapped, step_event, steps_of
 from tunesmith.train.optim import (
     MovingAverage,
     build_optimizer,
@@ -41,8 +41,6 @@ from tunesmith.train.step import Objective, grouped, optimizer_step, pieces_of, 
 
 if TYPE_CHECKING:
     from tunesmith.train.range_test import RangeTest
-
-DEFAULT_EPOCHS = 3.0
 
 
 class Loop:
@@ -125,8 +123,7 @@ class Loop:
         self.judged = None
         stage, started = self.job.stages[index], time.monotonic()
         learning = self._enter(stage)
-        per_epoch = -(-len(self.job.sets["train"]) // self.job.recipe.batch.rows)
-        total = stage.steps or max(1, round((stage.epochs or DEFAULT_EPOCHS) * per_epoch))
+        total, per_epoch = self._steps_of(stage)
         self.emit(
             {
                 "kind": "stage",
@@ -253,8 +250,8 @@ class Loop:
         stage = self.job.stages[index]
         self.at = Position(stage=index)
         learning = self._enter(stage)
-        per_epoch = -(-len(self.job.sets["train"]) // self.job.recipe.batch.rows)
-        self.cache = self._open_cache(stage, stage.epochs or (stage.steps or DEFAULT_EPOCHS * per_epoch) / per_epoch)
+        total, per_epoch = self._steps_of(stage)
+        self.cache = self._open_cache(stage, total / per_epoch)
         objective = self.job.engine.prepare(Objective(self.job.task, self.job.model))
         return range_test(self, objective, learning)
 
@@ -264,10 +261,13 @@ class Loop:
         """Where the randomness of an epoch of the present stage comes from."""
         return Address(self.job.recipe.run.seed, self.at.stage, epoch)
 
+    def _steps_of(self, stage: Stage) -> tuple[int, int]:
+        return steps_of(stage, len(self.job.sets["train"]), self.job.recipe)
+
     def order(self, epoch: int) -> list[np.ndarray]:
         """The rows of every step of an epoch."""
         batch = self.job.recipe.batch
-        return epoch_steps(self.job.sets["train"].lengths, batch.rows, self.address(epoch), buckets=batch.buckets)
+        return self.job.sets["train"].epoch_steps(batch.rows, self.address(epoch), buckets=batch.buckets)
 
     def around(self, address: Address) -> Callable[[np.ndarray], AbstractContextManager[Any]]:
         """Context for the rows of a micro-batch: their dropout keys, and their cached activations."""
@@ -284,6 +284,8 @@ class Loop:
     def micro_batches(self, steps: Sequence[np.ndarray], address: Address) -> Iterator[list[Any]]:
         """Every step's micro-batches of this rank, encoded ahead."""
         engine, loader = self.job.engine, self.job.sets["train"]
+        total, per_epoch = self._steps_of(self.job.stages[self.at.stage])
+        self.job.task.stage_share = min(1.0, address.epoch * per_epoch / total)
         pieces = [pieces_of(rows, self.micro, engine.rank, engine.world) for rows in steps]
         batches = loader.ahead([p.rows for step in pieces for p in step], address)
         moved = (to_device(batch, engine.device) for batch in batches)
