@@ -19,6 +19,8 @@ CACHED_BYTES = 512 << 20
 
 WRITTEN_TOGETHER = 32
 """Prompts at a time where progress is to show in time."""
+READ_TOGETHER = 8192
+"""Tokens of prompts with examples that are read at a time."""
 
 WORTH_SHARING = 32
 """From how many common first tokens on they are computed once for all prompts."""
@@ -102,7 +104,7 @@ def answering_bytes(model: nn.Module, prompt: int, most: int, rows: int) -> int:
         most: Most tokens of an answer.
         rows: How many are asked for together.
     """
-    together = min(rows, max(1, held_tokens(model) // max(1, prompt + most)))
+    together = min(rows, max(1, held_tokens(model) // max(1, prompt + most)), max(1, READ_TOGETHER // max(1, prompt)))
     config: Any = getattr(model, "config", None)
     hidden = getattr(config, "hidden_size", 1024)
     inner = getattr(config, "intermediate_size", None) or 4 * hidden

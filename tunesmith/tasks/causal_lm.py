@@ -22,7 +22,7 @@ from tunesmith.language.shots import Shown, in_order, with_shots
 from tunesmith.language.task import SURVEYED_ROWS, DecoderOptions, DecoderTask
 from tunesmith.language.template import Rendered, Renderer, coloured, cut
 from tunesmith.model.decoder import collate_tokens, summed_losses, sums_by_text, token_losses
-from tunesmith.model.generation import WRITTEN_TOGETHER, answering_bytes, answers
+from tunesmith.model.generation import READ_TOGETHER, WRITTEN_TOGETHER, answering_bytes, answers
 from tunesmith.task import TaskOptions
 from tunesmith.types import Batch, Counts, Example, Facts, Finding, Preview, Row, Scores, Sums
 
@@ -248,11 +248,14 @@ class CausalLM(DecoderTask):
                     if len(rendered.ids) <= longest:
                         break
                 examples.append(self._example(row, rendered, longest))
-            again = self.collate(examples)
-            device = batch["input_ids"].device
-            moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in again.items()}
-            moved["prompts"] = [p.to(device) for p in again["prompts"]]
-            return self.predict(model, moved)
+            device, found = batch["input_ids"].device, []
+            # Prompts with examples are many times as long as rows: as many at a time as take no more memory.
+            most = max(1, READ_TOGETHER // max(len(e["input_ids"]) for e in examples))
+            for start in range(0, len(examples), most):
+                again = self.collate(examples[start : start + most])
+                moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in again.items()}
+                found += self.predict(model, moved | {"prompts": [p.to(device) for p in again["prompts"]]})
+            return found
 
         return predict
 
