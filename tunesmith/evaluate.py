@@ -63,6 +63,9 @@ def _interval(
         return metrics.paired_bootstrap(of_base, of_tuned, task.goal_of, seed=seed, groups=groups)
 
     def score(predictions: Sequence[Any]) -> Callable[[Any], float]:
+        prepared = task.resampler(predictions, rows)
+        if prepared is not None:
+            return prepared
         return lambda index: task.score([predictions[i] for i in index], [rows[i] for i in index])[task.goal]
 
     return metrics.paired_bootstrap_scores(
@@ -117,7 +120,10 @@ def frozen_receipt(before: Mapping[str, str], after: Mapping[str, str]) -> Recei
 
 def reload_receipt(task: Task, memory: Sequence[Any], reloaded: Sequence[Any], rows: Sequence[Row]) -> Receipt:
     """The saved model, loaded anew, predicts what the trained one predicted."""
-    worst = max((_distance(a, b) for a, b in zip(memory, reloaded, strict=True)), default=0.0)
+    apart = (
+        _distance(a, b) if (own := task.distance(a, b)) is None else own for a, b in zip(memory, reloaded, strict=True)
+    )
+    worst = max(apart, default=0.0)
     return Receipt(
         "the saved model reloads to the same outputs",
         worst <= RELOAD_TOLERANCE,

@@ -10,8 +10,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from tunesmith.errors import UserError
 from tunesmith.machine import available_bytes, has_compiler, pick_device, pick_precision
 from tunesmith.prepare import Prepared
@@ -244,10 +242,12 @@ def _pick_micro(
     budget: int | None,
     world: int,
 ) -> None:
+    from tunesmith.forecast import worst_stage
+
     recipe = prepared.source.recipe
     micro = -(-recipe.batch.rows // world) if recipe.batch.micro == "auto" else int(recipe.batch.micro)
     while True:
-        plan.memory, plan.memory_stage = _worst_stage(plan, prepared, model, layers, dropout, train, micro)
+        plan.memory, plan.memory_stage = worst_stage(plan, prepared, model, layers, dropout, train, micro)
         fits = budget is None or plan.memory.resident <= budget
         if fits or recipe.batch.micro != "auto" or micro == 1:
             break
@@ -263,63 +263,6 @@ def _pick_micro(
     plan.micro = micro
     chosen = "set in the recipe" if recipe.batch.micro != "auto" else f"the most that fits: {need} predicted, {room}"
     plan.decide("batch.micro", micro, chosen)
-
-
-def _worst_stage(
-    plan: Plan,
-    prepared: Prepared,
-    model: nn.Module,
-    layers: LayerGroups,
-    dropout: RowKeys,
-    train: Loader,
-    micro: int,
-) -> tuple[MemoryPlan, int]:
-    from tunesmith.model.memory import block_estimate, plan_memory
-    from tunesmith.model.stages import learning_groups
-    from tunesmith.train.recompute import recompute_blocks
-
-    recipe, task = prepared.source.recipe, prepared.task
-    batch, lengths = _worst_batch(task, train, micro)
-    width = getattr(getattr(model, "config", None), "hidden_size", 1024)
-    best: tuple[MemoryPlan, int] | None = None
-    for index, stage in enumerate(plan.resolved):
-        groups = learning_groups(layers, stage)
-        layers.apply([g.group for g in groups if g.trains])
-        if recipe.engine.gradient_checkpointing:
-            recompute_blocks(layers)
-        cache = plan.stages[index]["cache"]
-
-        def run() -> Any:
-            with dropout.over(range(1, micro + 1), lengths if task.packed else None):
-                return task.loss(model, batch)
-
-        blocks = sum(g.trains and g.group.startswith("block") for g in groups)
-        found = plan_memory(
-            model,
-            run,
-            optimizer=recipe.optimizer.name,
-            average=recipe.optimizer.ema is not None,
-            cached=cache["bytes"] if cache["use"] else 0,
-            estimate=block_estimate(sum(lengths), width, blocks),
-            precision=plan.precision,
-            evaluation=task.evaluation_bytes(model),
-        )
-        if best is None or found.resident > best[0].resident:
-            best = found, index
-    assert best is not None
-    return best
-
-
-def _worst_batch(task: Any, train: Loader, micro: int) -> tuple[Any, list[int]]:
-    """The longest rows as one batch on the meta device, and how many positions each takes there."""
-    import torch
-
-    from tunesmith.train.step import to_device
-
-    order = np.argsort(np.asarray(train.lengths), kind="stable")[::-1][:micro]
-    rows = [int(order[i % len(order)]) for i in range(micro)]
-    lengths = [int(train.lengths[row if task.packed else rows[0]]) for row in rows]
-    return to_device(train.batch(rows), torch.device("meta")), lengths
 
 
 class _MetaEngine:

@@ -176,18 +176,20 @@ def _read_and_split(
 ) -> Prepared:
     data, seed = source.recipe.data, source.recipe.run.seed
     options = kind.Options.model_validate(source.recipe.options)
-    first = _read(source, rows if rows is not None else data.train, "train", progress, kind.row_shape(options))
-    stores, lines = {"train": first}, list(first.report.lines())
-    inputs = [name for name in kind.columns if name != kind.target]
+    shape = kind.row_shape(options)
+    first = _read(source, rows if rows is not None else data.train, "train", progress, shape)
+    stores, lines, shapes = {"train": first}, list(first.report.lines()), [shape]
+    inputs = kind.identity or [name for name in kind.columns if name != kind.target]
     train: Sequence[int] = range(len(first))
     if held_out is not None or isinstance(data.eval, str):
         place = held_out if held_out is not None else str(data.eval)
-        other = _read(source, place, "eval", progress, kind.row_shape(options))
+        shapes.append(kind.row_shape(options))
+        other = _read(source, place, "eval", progress, shapes[-1])
         stores["eval"] = other
         lines += other.report.lines()
         judged: Sequence[Row] = other
     else:
-        split = _split(source, first, float(data.eval), seed, inputs, _class_column(kind))
+        split = _split(source, first, float(data.eval), seed, inputs, kind.class_column())
         train, judged = split.train, first.take(split.eval)
         lines.append("; ".join(split.lines))
     learn: Sequence[Row] = first.take(train)
@@ -195,7 +197,7 @@ def _read_and_split(
     learning, validation = learn, ()
     if data.validation > 0 and len(learn) >= LEAST_ROWS_FOR_VALIDATION:
         # Another seed: the rows that pick the best weights are no continuation of the held-out ones.
-        chosen = _split(source, learn, data.validation, seed + 1, inputs, _class_column(kind))
+        chosen = _split(source, learn, data.validation, seed + 1, inputs, kind.class_column())
         lines.append(f"validation, which picks the best weights: {'; '.join(chosen.lines)}")
         validation = first.take([train[i] for i in chosen.eval])
         learn = first.take([train[i] for i in chosen.train])
@@ -205,18 +207,15 @@ def _read_and_split(
         )
     nowhere = Weights(source.recipe.model.name, Path(), "folder", None, None, ())
     task = kind(options, nowhere, Facts())
-    task.folders = _folders(source)
+    task.declared = tuple(getattr(shape, "classes", None) or ())
+    beside = [folder for one in shapes for folder in getattr(one, "folders", ())]
+    task.folders = tuple(dict.fromkeys([*_folders(source), *beside]))
     reports = {name: store.report for name, store in stores.items()}
     digests = {name: store.digest for name, store in stores.items()}
     return Prepared(source, task, learn, validation, learning, judged, reports, digests, lines)
 
 
 LEAST_ROWS_FOR_VALIDATION = 50
-
-
-def _class_column(kind: type[Task]) -> str | None:
-    """The column of class labels; None where the target is a number, which is no class however often it comes."""
-    return None if kind.target is None or kind.columns.get(kind.target) is float else kind.target
 
 
 def _split(source: Source, rows: Any, share: float, seed: int, inputs: Sequence[str], target: str | None) -> Any:
@@ -275,10 +274,11 @@ def _audit(prepared: Prepared, kind: type[Task]) -> None:
         prepared.learning,
         prepared.held_out,
         columns=kind.columns,
-        target=_class_column(kind),
+        target=kind.class_column(),
         source=_label_of(data.train, prepared, "train"),
         held_out_source=_label_of(str(data.eval), prepared, "eval") if explicit else data.train,
         explicit_eval=explicit,
+        identity=kind.identity,
     )
     prepared.findings = _accepted(prepared, found)
 
@@ -290,7 +290,7 @@ def _check_classes(prepared: Prepared) -> None:
         UserError: One of them is so.
     """
     known, source = prepared.task.facts.values.get("labels"), prepared.source
-    if prepared.task.target is None or not isinstance(known, list):
+    if prepared.task.class_column() is None or not isinstance(known, list):
         return
     place = source.recipe.data.eval if "eval" in prepared.reports else source.recipe.data.train
     if len(known) < 2:
@@ -308,13 +308,13 @@ def check_known_labels(task: Task, rows: Sequence[Row], place: str) -> None:
     Raises:
         UserError: Some are not; the message names them and the first row.
     """
-    known = task.facts.values.get("labels")
-    if task.target is None or not isinstance(known, list):
+    known, column = task.facts.values.get("labels"), task.class_column()
+    if column is None or not isinstance(known, list):
         return
     labels = set(map(str, known))
-    strange = [row for row in rows if str(row.get(task.target)) not in labels]
+    strange = [row for row in rows if str(row.get(column)) not in labels]
     if strange:
-        names = ", ".join(sorted({repr(str(row.get(task.target))) for row in strange})[:5])
+        names = ", ".join(sorted({repr(str(row.get(column))) for row in strange})[:5])
         raise UserError(
             f"the model does not know the labels of {len(strange):,} of {len(rows):,} rows: {names}",
             f"{place}, row {strange[0]['id']}",

@@ -19,9 +19,11 @@ from tunesmith.evaluate import (
     reload_receipt,
 )
 from tunesmith.journey import Journey, frozen_digests, predicted, probed
+from tunesmith.plan import loader_of
 from tunesmith.recipe import Recipe
 from tunesmith.report import write_card, write_report
 from tunesmith.run import Run, refusal
+from tunesmith.task import Task
 from tunesmith.types import Receipt
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def finish(journey: Journey, measured: dict[str, Any], started: float) -> None:
     reload_rows = _with_engine(
         journey, alone, lambda: predicted(journey, again[0].predict, held_out, "scoring the saved model", again[1])
     )
+    _calibrate(journey, *again)
     rows = journey.prepared.held_out
     group = journey.recipe.data.group_by
     groups = [row.get(group) for row in rows] if group else None
@@ -69,6 +72,21 @@ def finish(journey: Journey, measured: dict[str, Any], started: float) -> None:
     run.write_json("receipts.json", [receipt.to_json() for receipt in receipts])
     run.set_state("finished")
     write_pages(run)
+
+
+def _calibrate(journey: Journey, again: Any, model: nn.Module) -> None:
+    """Let the task choose what it chooses by predictions: on validation rows, else on those it learned from."""
+    task, run = journey.prepared.task, journey.run
+    if type(task).calibrate is Task.calibrate:
+        return
+    validation = "validation" in journey.job.sets
+    rows = journey.prepared.validation if validation else journey.prepared.train
+    loader = loader_of(journey.prepared, rows)
+    alone = journey.engine.alone()
+    found = _with_engine(journey, alone, lambda: predicted(journey, again.predict, loader, "calibrating", model))
+    task.facts.values.update(task.calibrate(found, rows))
+    kept = run.read_json("facts.json")
+    run.write_json("facts.json", {**kept, "values": task.facts.values})
 
 
 def _probes(journey: Journey, task: Any, model: nn.Module) -> dict[str, Any]:

@@ -53,10 +53,10 @@ def rescore(
     source = read_recipe(opened.recipe_yaml)
     prepared = _prepared(opened, source, say, progress, needed=data is None)
     if data is not None:
-        rows = _read(source.recipe, task, data, say, progress)
+        rows, more = _read(source.recipe, task, data, say, progress)
         _judge(task, rows, data, prepared, say)
         place = Path(data).expanduser()
-        task.folders = (place if place.is_dir() else place.parent, Path())
+        task.folders = (place if place.is_dir() else place.parent, Path(), *more)
     else:
         assert prepared is not None
         rows = prepared.held_out
@@ -104,7 +104,10 @@ def _untrained(task: Task, recipe: Recipe) -> Task:
     return plain
 
 
-def _read(recipe: Recipe, task: Task, data: str, say: Say, progress: Progress) -> Sequence[Row]:
+def _read(
+    recipe: Recipe, task: Task, data: str, say: Say, progress: Progress
+) -> tuple[Sequence[Row], tuple[Path, ...]]:
+    """Rows, and where else their files may lie."""
     shape = task.row_shape(task.options)
     names = {ours: theirs for ours, theirs in recipe.data.columns.items() if shape or ours in (*task.columns, "id")}
     store = read_rows(
@@ -116,7 +119,7 @@ def _read(recipe: Recipe, task: Task, data: str, say: Say, progress: Progress) -
     )
     for line in store.report.lines():
         say(line)
-    return store
+    return store, tuple(getattr(shape, "folders", ()))
 
 
 def _judge(task: Task, rows: Sequence[Row], data: str, prepared: Prepared | None, say: Say) -> None:
@@ -126,10 +129,11 @@ def _judge(task: Task, rows: Sequence[Row], data: str, prepared: Prepared | None
         learned,
         rows,
         columns=task.columns,
-        target=task.target,
+        target=task.class_column(),
         source=prepared.source.recipe.data.train if prepared is not None else data,
         held_out_source=data,
         explicit_eval=prepared is not None,
+        identity=task.identity,
     )
     for finding in found:
         if finding.code in (*NEVER_ACCEPTED, "empty-value") and finding.where.startswith(data):

@@ -5,7 +5,6 @@ A task turns rows into sums and a model's outputs into JSON. It knows no loop, n
 
 from __future__ import annotations
 
-import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
@@ -55,6 +54,8 @@ class Task(ABC):
     """Our column names and the type each value must have (``object``: any scalar)."""
     target: ClassVar[str | None] = None
     """The column that is to be predicted; the others are inputs."""
+    identity: ClassVar[tuple[str, ...]] = ()
+    """The columns that make two rows the same, where those are not the inputs."""
     goal: str
     """The metric of ``score`` that the verdict is about."""
     higher_is_better: bool = True
@@ -151,6 +152,11 @@ class Task(ABC):
             answered: Whether rows must hold what is to be learned; not so when they are to be predicted.
         """
         return None
+
+    @classmethod
+    def class_column(cls) -> str | None:
+        """The column of class labels; None where the target is a number or a list, which is no class of its row."""
+        return None if cls.target is None or cls.columns.get(cls.target) in (float, list) else cls.target
 
     @classmethod
     def default_adapter(cls, options: Any) -> AdapterSection | None:
@@ -274,8 +280,10 @@ class Task(ABC):
 
         Everything else becomes a list. A key that some example lacks (a label) is left out.
         """
+        from tunesmith.data.loader import stacked
+
         shared = [key for key in examples[0] if all(key in example for example in examples)]
-        return {key: _stacked([example[key] for example in examples]) for key in shared}
+        return {key: stacked([example[key] for example in examples]) for key in shared}
 
     def count(self, batch: Batch) -> Counts:
         """How many of each unit the batch's loss sums over, known before the forward pass."""
@@ -292,12 +300,31 @@ class Task(ABC):
         """
         return None
 
+    def resampler(self, predictions: Sequence[Any], rows: Sequence[Row]) -> Callable[[np.ndarray], float] | None:
+        """Numbers of rows, with repeats, to ``goal``: prepared once, for a goal that is no function of sums.
+
+        None where there is none: ``score`` is called for every resample.
+        """
+        return None
+
+    def distance(self, one: Any, other: Any) -> float | None:
+        """How far two predictions of a row are apart; None: the largest difference of any number at the same place."""
+        return None
+
+    def calibrate(self, predictions: Sequence[Any], rows: Sequence[Row]) -> dict[str, Any]:
+        """What is learned from the tuned model's predictions on rows that judge nothing; it goes into the facts."""
+        return {}
+
+    def write_previews(self, rows: Sequence[Row], folder: Path) -> list[Path]:
+        """Write what a person should see before the first step (a contact sheet), and return the files."""
+        return []
+
     def goal_of(self, totals: np.ndarray) -> np.ndarray:
         """The goal metric of summed tallies: float64 [resamples, k] to [resamples]."""
         raise LookupError(f"{type(self).__name__} has tallies but no goal_of")
 
     def show(self, rows: Sequence[Row], base: Sequence[Any] | None, tuned: Sequence[Any]) -> list[dict[str, Any]]:
-        """Panels for the report: confusion, table, examples, calibration, lines (see ``report.panels``)."""
+        """Panels for the report: gallery, confusion, histogram, table, examples and others (see ``report.panels``)."""
         return []
 
     def save(self, model: nn.Module, folder: Path) -> None:
@@ -323,10 +350,9 @@ class Task(ABC):
 
     def save_processor(self, folder: Path) -> None:
         """Write what turns raw input into tensors beside the weights; by default the source's own files, copied."""
-        found = (f for pattern in _PROCESSOR_FILES for f in Path(self.source.folder).glob(pattern) if f.is_file())
-        for file in found:
-            if not (folder / file.name).exists():
-                shutil.copyfile(file, folder / file.name)
+        from tunesmith.model.pretrained import copy_processor
+
+        copy_processor(self.source, folder)
 
     def load_snippet(self, folder: str) -> str | None:
         """Python that loads the saved model with its own library, for the model card."""
@@ -352,29 +378,3 @@ class Task(ABC):
 
     key_columns = inputs
     """The columns that decide what the model reads of a row; they name it in the caches."""
-
-
-_PROCESSOR_FILES = (
-    "config.json",
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.*",
-    "merges.txt",
-    "*.model",
-    "*.tiktoken",
-    "*.spm",
-    "*.jinja",
-    "*processor_config.json",
-)
-
-
-def _stacked(values: list[Any]) -> Any:
-    import torch
-
-    first = values[0]
-    if isinstance(first, torch.Tensor):
-        return torch.stack(values) if all(v.shape == first.shape for v in values) else values
-    lists = [v if isinstance(v, (list, tuple)) else [v] for v in values]
-    alike = len({(len(v), v is value) for v, value in zip(lists, values, strict=True)}) == 1 and lists[0]
-    return torch.tensor(values) if alike and all(isinstance(x, (int, float)) for v in lists for x in v) else values

@@ -220,6 +220,9 @@ def _travel(journey: Journey, stop: StopRequest, started: float) -> None:
     run, engine, recipe = journey.run, journey.engine, journey.recipe
     file = journey.prepared.source.path.name
     engine.track(recipe.run.track, run.folder.name, run.folder / "tracking", {"recipe": file})
+    if engine.main:
+        for sheet in journey.prepared.task.write_previews(journey.prepared.train, run.folder):
+            journey.hooks.say(f"what the model will see: {sheet}")
     with PeakSampler() as memory, journey.hooks.around():
         _load(journey, stop)
         _score_base(journey)

@@ -93,7 +93,12 @@ class Preview:
 
 
 class RowShape(Protocol):
-    """Turns raw rows of one source, of whatever shape, into rows with a task's columns."""
+    """Turns raw rows of one source, of whatever shape, into rows with a task's columns.
+
+    One that knows whole sources (a folder of pictures with labels in other files) has more: ``open(path, label,
+    split)`` gives such a source with its ``records``, or None; ``classes`` is the table that it declares;
+    ``makes_json`` says that rows hold no bytes once they are shaped; ``folders`` are where rows' files lie beside it.
+    """
 
     def __call__(self, row: Row) -> dict[str, Any] | str:
         """The row in the task's columns, or why it fits no shape, to follow its place in a sentence."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -8,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from PIL import Image
 
 from tunesmith.report import write_report
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 WIDTHS = [390, 1400]
+SIDES = ("truth", "base", "tuned")
 
 
 def load_fixture() -> ModuleType:
@@ -45,8 +48,39 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"kind": "examples", "title": "A word without an end", "items": [word]},
         {"kind": "table", "title": "Wide", "columns": columns, "rows": [[n * 1000.5 for n in range(20)]]},
     ]
-    (folder / "panels.json").write_text(json.dumps(panels), encoding="utf-8")
+    (folder / "panels.json").write_text(json.dumps([*panels, *of_pictures(labels[:6])]), encoding="utf-8")
     return write_report(folder)
+
+
+def of_pictures(labels: list[str]) -> list[dict[str, Any]]:
+    """Panels of pictures: tall and wide ones side by side, alone, and objects that were missed or false."""
+
+    def shown(name: str, size: tuple[int, int], **more: Any) -> dict[str, Any]:
+        stream = io.BytesIO()
+        Image.linear_gradient("L").resize(size).convert("RGB").save(stream, "WEBP")
+        uri = f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
+        return {"name": name, "image": uri, "width": size[0], "height": size[1], **more}
+
+    sides = [
+        {"id": f"folder/{size[0]}", "pictures": [shown(n, size, caption="c" * 200, ok=n == "base") for n in SIDES]}
+        for size in ((480, 360), (360, 640), (480, 40), (240, 240))
+    ]
+    alone = [{"pictures": [shown("", (240, 300))], "expected": "e" * 80, "tuned": "t", "tuned_ok": True}] * 5
+    legend = [{"name": label, "colour": "#e69f00"} for label in labels]
+    counts = [[n + m for n in range(7)] for m in range(7)]
+    series = [{"name": name, "counts": [n * n for n in range(16)]} for name in ("train", "held-out")]
+    return [
+        {"kind": "gallery", "title": "Worst pictures", "items": sides, "legend": legend},
+        {"kind": "gallery", "title": "At random", "items": alone},
+        {"kind": "confusion", "title": "Objects", "labels": labels, "missed": True, "unit": "objects", "tuned": counts},
+        {
+            "kind": "histogram",
+            "title": "Sizes",
+            "x": "side in pixels",
+            "edges": [2**n for n in range(17)],
+            "series": series,
+        },
+    ]
 
 
 def show(chromium: Chrome, page: Path, width: int, theme: str) -> None:
@@ -100,7 +134,9 @@ def whole_picture(chromium: Chrome, width: int) -> bytes:
 
 def test_rows_run_nothing(chromium: Chrome, page: Path) -> None:
     show(chromium, page, 1400, "light")
-    assert chromium.execute_script("return document.querySelectorAll('script, img, iframe, object').length") == 0
+    assert chromium.execute_script("return document.querySelectorAll('script, iframe, object').length") == 0
+    outside = "return [...document.images].filter(i => !i.src.startsWith('data:image/')).length"
+    assert chromium.execute_script(outside) == 0
     assert chromium.title.startswith("a-run-with")
     assert "<script>document.title='taken'</script>" in chromium.execute_script("return document.body.innerText")
 
@@ -124,6 +160,28 @@ def test_words_in_drawings_stay_readable(chromium: Chrome, page: Path, width: in
     )
     assert len(heights) > 50
     assert min(heights) >= 9
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_pictures_are_shown_whole_and_side_by_side_where_there_is_room(
+    chromium: Chrome, page: Path, width: int
+) -> None:
+    show(chromium, page, width, "light")
+    found = chromium.execute_script(
+        "return [...document.images].map(i => [i.complete && i.naturalWidth, i.width / i.naturalWidth, "
+        "i.height / i.naturalHeight, i.getBoundingClientRect().right])"
+    )
+    assert len(found) == 17
+    for natural, across, down, right in found:
+        assert natural >= 240
+        assert across == pytest.approx(down, rel=0.04)
+        assert 0.4 < across <= 1
+        assert right <= width
+    tops = chromium.execute_script(
+        "return [...document.querySelectorAll('.pictures:has(figure + figure)')].map(p => "
+        "new Set([...p.children].map(f => f.getBoundingClientRect().left)).size)"
+    )
+    assert tops == [1 if width < 500 else 3] * 4
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

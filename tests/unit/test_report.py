@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import io
 import json
 import math
 import re
@@ -11,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from PIL import Image
 
 from tunesmith.errors import UserError
 from tunesmith.report import figures, panels, svg, write_report
@@ -313,12 +316,20 @@ def test_panels_of_a_wrong_shape_say_so() -> None:
         {"kind": "examples"},
         {"kind": "calibration", "bins": [{"confidence": "x", "accuracy": 1, "rows": 1}]},
         {"title": "no kind"},
+        {"kind": "confusion", "labels": ["a"], "tuned": [[1]], "missed": True},
+        {"kind": "histogram", "x": "side", "edges": [0, 2, 2], "series": []},
+        {"kind": "histogram", "x": "side", "edges": [0, 2, 4], "series": [{"name": "train", "counts": [1]}]},
+        {"kind": "gallery", "items": [{"pictures": []}]},
     ]
     ready = panels.prepare(bad)
-    assert [one.macro for one in ready] == ["unknown"] * 5
+    assert [one.macro for one in ready] == ["unknown"] * len(bad)
     assert "not 2 by 2" in ready[0].view["words"]
     assert "lacks items" in ready[2].view["words"]
     assert "'None' panels" in ready[4].view["words"]
+    assert "not 2 by 2" in ready[5].view["words"]
+    assert "do not rise" in ready[6].view["words"]
+    assert "has not 2 counts" in ready[7].view["words"]
+    assert "no pictures" in ready[8].view["words"]
 
 
 def test_confusion_shares_are_of_the_true_class() -> None:
@@ -328,6 +339,121 @@ def test_confusion_shares_are_of_the_true_class() -> None:
     assert [cell["share"] for cell in rows[0]["cells"]] == [0.75, 0.25]
     assert [cell["share"] for cell in rows[1]["cells"]] == [0.0, 0.0]
     assert [cell["hit"] for cell in rows[0]["cells"]] == [True, False]
+
+
+def test_confusion_of_objects_has_missed_and_false() -> None:
+    panel = {"kind": "confusion", "labels": ["cat", "dog"], "missed": True, "unit": "objects"}
+    (ready,) = panels.prepare([panel | {"tuned": [[3, 0, 1], [0, 2, 0], [4, 0, 0]]}])
+    (matrix,) = ready.view["matrices"]
+    assert [row["label"] for row in matrix["rows"]] == ["cat", "dog", "false"]
+    assert matrix["rows"][0]["cells"][2]["words"] == "true cat, missed: 1 of 4"
+    assert matrix["rows"][2]["cells"][0]["words"] == "nothing there, predicted cat: 4 of 4"
+    assert [cell["void"] for cell in matrix["rows"][2]["cells"]] == [False, False, True]
+    assert matrix["pairs"][0] == {"truth": "nothing there", "guess": "cat", "count": "4"}
+    assert matrix["pairs"][1]["guess"] == "missed"
+
+
+def test_counts_of_pixels_are_short_in_the_whole_matrix() -> None:
+    (ready,) = panels.prepare([{"kind": "confusion", "labels": ["a", "b"], "tuned": [[2_400_000, 43_934], [0, 7]]}])
+    cells = [cell["count"] for row in ready.view["matrices"][0]["rows"] for cell in row["cells"]]
+    assert cells == ["2.4\u00a0M", "43.9\u00a0k", "0", "7"]
+
+
+def image(kind: str = "png", size: tuple[int, int] = (6, 4)) -> str:
+    stream = io.BytesIO()
+    Image.new("RGB", size, (200, 30, 30)).save(stream, kind.upper())
+    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_a_gallery_shows_pictures_with_words(tmp_path: Path, kind: str) -> None:
+    folder = runs.make_run(tmp_path / "run")
+    pictures = [
+        {"name": "truth", "image": image(kind), "width": 6, "height": 4},
+        {"name": "tuned", "image": image(kind), "caption": f"2 cats {runs.SCRIPT}", "ok": False},
+    ]
+    item = {"id": "row 7", "pictures": pictures, "expected": "cat", "tuned": "dog", "tuned_ok": False}
+    legend = [{"name": "cat", "colour": "#e69f00"}]
+    panel = {"kind": "gallery", "title": "Worst pictures", "items": [item], "legend": legend}
+    (folder / "panels.json").write_text(json.dumps([panel]))
+    page = page_of(folder)
+    shown = page.attributes("img")
+    assert [one["src"] for one in shown] == [image(kind)] * 2
+    assert [one["alt"] for one in shown] == ["truth", f"tuned: 2 cats {runs.SCRIPT}"]
+    assert (shown[0]["width"], shown[0]["height"]) == ("6", "4")
+    words = " ".join(page.text.split())
+    assert "row 7" in words
+    assert f"tuned ✗ 2 cats {runs.SCRIPT}" in words
+    assert "--c:#e69f00" in [one.get("style") for one in page.attributes("li")]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://example.org/cat.png",
+        "//example.org/cat.png",
+        "file:///etc/passwd",
+        "cat.png",
+        "javascript:alert(1)",
+        "data:text/html;base64,PHNjcmlwdD4=",
+        "data:image/svg+xml;base64,PHN2Zz4=",
+        "data:image/png,raw",
+        "data:image/gif;base64,R0lGODlhAQABAAAAACw=",
+        "data:image/png;base64,R0lGODlhAQABAAAAACw=",
+        image("png").replace("image/png", "image/jpeg"),
+        image("png") + '" onerror="alert(1)',
+        image("png") + "\n",
+        " " + image("png"),
+        "",
+        None,
+        7,
+    ],
+)
+def test_a_gallery_takes_no_other_address(address: object) -> None:
+    (ready,) = panels.prepare([{"kind": "gallery", "items": [{"pictures": [{"image": image()}, {"image": address}]}]}])
+    assert ready.macro == "unknown"
+    assert "an image" in ready.view["words"]
+    assert len(ready.view["words"]) < 200
+
+
+@pytest.mark.parametrize("colour", ["red", "#e69f00;background:url(//x)", "#fff", None])
+def test_a_gallery_takes_no_other_colour(colour: object) -> None:
+    legend = [{"name": "cat", "colour": colour}]
+    (ready,) = panels.prepare([{"kind": "gallery", "items": [{"pictures": [{"image": image()}]}], "legend": legend}])
+    assert "not #rrggbb" in ready.view["words"]
+
+
+def test_a_histogram_sets_shares_side_by_side() -> None:
+    series = [
+        {"name": "train", "counts": [30, 10]},
+        {"name": "held-out", "counts": [1, 1]},
+        {"name": "none", "counts": [0, 0]},
+    ]
+    panel = {"kind": "histogram", "x": "side in pixels", "unit": "objects", "edges": [0, 32, 96], "series": series}
+    (ready,) = panels.prepare([panel])
+    assert (ready.macro, ready.span) == ("histogram", "narrow")
+    chart = ready.view["chart"]
+    columns = re.findall(
+        r'<rect x="([\d.]+)" y="[\d.]+" width="([\d.]+)" height="([\d.]+)" class="column (m\d)"', chart.picture
+    )
+    assert len(columns) == 6
+    heights = [float(height) for _, _, height, _ in columns]
+    assert heights[0] == pytest.approx(1.5 * heights[2], rel=1e-3)
+    assert heights[1] == pytest.approx(heights[0] / 3, rel=1e-3)
+    assert heights[4:] == [0, 0]
+    assert "train: 30 of 40 objects (75\u202f%), 0 to 32" in chart.picture
+    assert [words for words, _, _ in chart.legend] == ["train: 40 objects", "held-out: 2 objects", "none: 0 objects"]
+    for low, width, _, _ in columns:
+        assert svg.LEFT <= float(low) <= float(low) + float(width) <= svg.WIDTH
+
+
+def test_lines_reach_the_span_that_is_asked_for() -> None:
+    series = [{"name": "cat", "points": [[0.2, 0.9], [0.4, 0.7]]}]
+    plain = {"kind": "lines", "x": "recall", "y": "precision", "series": series}
+    near, whole = panels.prepare([plain, plain | {"x_span": [0, 1], "y_span": [0, 1]}])
+    ticks = re.compile(r'class="tick (?:end|mid)">([^<]+)<')
+    assert "1.0" not in ticks.findall(near.view["chart"].picture)
+    assert {"0.0", "1.0", "0.00", "1.00"} <= set(ticks.findall(whole.view["chart"].picture))
 
 
 def test_too_many_labels_are_listed_by_confusion(tmp_path: Path) -> None:
@@ -422,6 +548,9 @@ def test_interval_picture_marks_zero_where_it_is() -> None:
         (figures.plain, ["a", None, True], "[a, null, true]"),
         (figures.trains, {"top": 2}, "top 2"),
         (figures.words, "macro_f1", "macro F1"),
+        (figures.words, "ap50", "AP50"),
+        (figures.words, "ap_small", "AP small"),
+        (figures.words, "boundary_iou", "boundary IoU"),
         (figures.moment, "2026-03-14T09:26:53+00:00", "14 March 2026, 09:26 UTC"),
         (figures.moment, "yesterday", "yesterday"),
     ],

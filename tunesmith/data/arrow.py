@@ -5,7 +5,9 @@ pyarrow and datasets are an extra and heavy: they are imported when a source nee
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,6 +42,8 @@ class ParquetFile:
         except (ValueError, OSError) as error:  # pyarrow's ArrowInvalid is a ValueError
             raise self._unreadable(error) from error
         self.columns = list(self._file.schema_arrow.names)
+        self._namers = _namers(_described(self._file.schema_arrow.metadata))
+        self.notes = _names_replaced(self._namers)
 
     def _unreadable(self, error: Exception) -> UserError:
         return UserError(f"this is not a readable Parquet file: {_line(error)}", self._label, "write the file anew")
@@ -48,7 +52,8 @@ class ParquetFile:
         """Number and values of every row, read in small batches."""
         try:
             batches = self._file.iter_batches(batch_size=BATCH_ROWS)
-            yield from enumerate((values for batch in batches for values in batch.to_pylist()), 1)
+            for number, values in enumerate((values for batch in batches for values in batch.to_pylist()), 1):
+                yield number, {**values, **{name: named(values.get(name)) for name, named in self._namers.items()}}
         except (ValueError, OSError) as error:
             raise self._unreadable(error) from error
         finally:
@@ -114,18 +119,80 @@ def open_from_hub(identity: str, name: str | None, split: str | None) -> Any:
         ) from error
 
 
-def data_set_rows(data_set: Any, note: Callable[[str], None]) -> Iterable[Record]:
-    """Number and values of every row; class numbers become their names, sound stays undecoded bytes."""
-    features = data_set.features or {}
-    names = {column: kind.names for column, kind in features.items() if type(kind).__name__ == "ClassLabel"}
-    for column, known in names.items():
-        note(f"column {column}: class numbers were replaced by their names ({', '.join(known[:8])})")
+def data_set_rows(data_set: Any, note: Callable[[str], None], *, decode: bool = True) -> Iterable[Record]:
+    """Number and values of every row; class numbers become their names, sound stays undecoded bytes.
+
+    Args:
+        data_set: Opened.
+        note: Takes what a person should know.
+        decode: Whether pictures are decoded; else they are bytes as well.
+    """
+    features: Any = data_set.features or {}
+    namers = _namers(features.to_dict() if features else {})
+    for line in _names_replaced(namers):
+        note(line)
     for column, kind in features.items():
-        if type(kind).__name__ == "Audio":
+        if type(kind).__name__ == "Audio" or (type(kind).__name__ == "Image" and not decode):
             data_set = data_set.cast_column(column, type(kind)(decode=False))
     for number, values in enumerate(data_set, 1):
-        for column, known in names.items():
-            value = values.get(column)
-            if isinstance(value, int):
-                values[column] = known[value] if 0 <= value < len(known) else None
-        yield number, values
+        yield number, {**values, **{column: named(values.get(column)) for column, named in namers.items()}}
+
+
+@dataclass(frozen=True)
+class _Namer:
+    """Turns the class numbers inside a column's values into names.
+
+    Args:
+        known: The names, where the column itself is a class number or a list of them.
+        parts: The same for members of a mapping.
+    """
+
+    known: tuple[str, ...] = ()
+    parts: Mapping[str, _Namer] = field(default_factory=dict)
+
+    def __call__(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self(item) for item in value]
+        if isinstance(value, dict):
+            return {name: self.parts[name](item) if name in self.parts else item for name, item in value.items()}
+        if isinstance(value, int) and self.known:
+            return self.known[value] if 0 <= value < len(self.known) else None
+        return value
+
+    def names(self) -> tuple[str, ...]:
+        """The names, for a note."""
+        return self.known or next((part.names() for part in self.parts.values()), ())
+
+
+def _namers(features: Mapping[str, Any]) -> dict[str, _Namer]:
+    """Columns with class numbers, by the description that a data set keeps of its features."""
+    found = {column: _namer(kind) for column, kind in features.items()}
+    return {column: namer for column, namer in found.items() if namer is not None}
+
+
+def _namer(kind: Any) -> _Namer | None:
+    if isinstance(kind, list):
+        return _namer(kind[0]) if kind else None
+    if not isinstance(kind, dict):
+        return None
+    if isinstance(kind.get("_type"), str):
+        names = kind.get("names")
+        return _Namer(tuple(map(str, names))) if isinstance(names, list) else _namer(kind.get("feature"))
+    parts = _namers(kind)
+    return _Namer(parts=parts) if parts else None
+
+
+def _names_replaced(namers: Mapping[str, _Namer]) -> list[str]:
+    return [
+        f"column {column}: class numbers were replaced by their names ({', '.join(namer.names()[:8])})"
+        for column, namer in namers.items()
+    ]
+
+
+def _described(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
+    """The features that a Parquet file written by datasets describes beside its schema."""
+    try:
+        found = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -49,6 +49,7 @@ def audit_rows(
     held_out_source: str,
     explicit_eval: bool,
     length: Callable[[Row], int] | None = None,
+    identity: Sequence[str] = (),
 ) -> list[Finding]:
     """Judge the rows of both sides in one pass over them; about 32 bytes of memory a row.
 
@@ -61,12 +62,13 @@ def audit_rows(
         held_out_source: Name of the held-out source.
         explicit_eval: Whether the held-out rows are a source of their own, not a share of ``source``.
         length: Row to its length, in any unit; by default the words of all input texts.
+        identity: Columns that make two rows the same, where those are not the inputs (a picture's content).
 
     Returns:
         Findings, errors first, then warnings, then notes.
     """
     wanted = {**columns, **({target: object} if target and target not in columns else {})}
-    tally = Tally(wanted, target, length)
+    tally = Tally(wanted, target, length, tuple(identity))
     first = SourceTally(source, {name: ColumnTally(kind) for name, kind in wanted.items()})
     second = first
     if explicit_eval:
@@ -82,7 +84,7 @@ def audit_rows(
         findings += label_findings(tally, source, held_out_source, explicit_eval)
     findings += comparison_findings(sides, source, held_out_source, explicit_eval, labelled)
     findings += amount_findings(sides, source, held_out_source)
-    if any(not first.lacks(name) for name in tally.inputs):
+    if any(not first.lacks(name) for name in tally.inputs) and not identity:
         findings += length_findings(sides, source, "words" if length is None else "units")
     order = {"error": 0, "warning": 1, "note": 2}
     return sorted(findings, key=lambda finding: order[finding.level])

@@ -229,3 +229,15 @@ def _size(value: Any) -> int:
     if isinstance(value, (list, tuple)):
         return 64 + sum(_size(v) for v in value)
     return 64 + (len(value) if isinstance(value, (str, bytes)) else 0)
+
+
+def stacked(values: list[Any]) -> Any:
+    """One entry of several examples as one of a batch: a tensor where they are alike, else a list."""
+    import torch
+
+    first = values[0]
+    if isinstance(first, torch.Tensor):
+        return torch.stack(values) if all(v.shape == first.shape for v in values) else values
+    lists = [v if isinstance(v, (list, tuple)) else [v] for v in values]
+    alike = len({(len(v), v is value) for v, value in zip(lists, values, strict=True)}) == 1 and lists[0]
+    return torch.tensor(values) if alike and all(isinstance(x, (int, float)) for v in lists for x in v) else values

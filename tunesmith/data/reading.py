@@ -145,7 +145,7 @@ class Reading:
     def _add(self, values: dict[str, Any], line: int, typed: bool, texts: bool) -> str | None:
         """Take a row, or say why it is broken."""
         whole = True
-        if typed:
+        if typed and not getattr(self.shape, "makes_json", False):
             values, whole = plain(values)
         if self.mapping:
             values = self._renamed(values)

@@ -81,7 +81,11 @@ def read_rows(
 
 
 def _read_named(reading: Reading, path: Path, format: str, name: str | None, split: str | None) -> None:
-    if path.is_dir():
+    opener = getattr(reading.shape, "open", None)
+    opened = opener(path, reading.name, split) if opener and format in ("auto", "folder") and path.exists() else None
+    if opened is not None:
+        _read_opened(reading, opened)
+    elif path.is_dir():
         _read_folder(reading, path, format, split)
     elif path.is_file():
         if format in ("folder", "dataset"):
@@ -95,6 +99,15 @@ def _read_named(reading: Reading, path: Path, format: str, name: str | None, spl
         _read_data_set(reading, open_from_hub(reading.name, name, split), detected_by)
     else:
         raise _missing(path, reading.name)
+
+
+def _read_opened(reading: Reading, opened: Any) -> None:
+    """A source that the rows' shape knows as a whole: pictures and their labels."""
+    reading.format, reading.detected_by = opened.format, "folder content"
+    reading.paths.extend(opened.paths)
+    reading.take(
+        reading.name, opened.records, between=opened.between, progress=lambda done: (done, max(opened.total, 1))
+    )
 
 
 def _could_be_hub_id(text: str) -> bool:
@@ -137,7 +150,7 @@ def _read_data_set(reading: Reading, data_set: Any, detected_by: str) -> None:
     reading.paths.append(reading.name)
     reading.header(reading.name, data_set.column_names)
     total = len(data_set)
-    records = data_set_rows(data_set, reading.notes.append)
+    records = data_set_rows(data_set, reading.notes.append, decode=not getattr(reading.shape, "makes_json", False))
     reading.take(reading.name, records, between=" row ", progress=lambda done: (done, total), typed=True)
 
 
@@ -247,6 +260,7 @@ def _read_parquet(reading: Reading, path: Path, label: str, detected_by: str, fo
     before = reading.size
     reading.size += path.stat().st_size
     reading.header(label, parquet.columns)
+    reading.notes.extend(parquet.notes)
     reading.take(
         label,
         parquet.rows(),

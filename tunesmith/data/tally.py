@@ -153,6 +153,7 @@ class Tally:
     columns: Mapping[str, Any]
     target: str | None
     length: Callable[[Row], int] | None
+    identity: tuple[str, ...] = ()
     labels: dict[int, Label] = field(default_factory=dict)
     too_many_labels: bool = False
     missing_labels: dict[str, Cases] = field(default_factory=dict)
@@ -173,7 +174,8 @@ class Tally:
             for name in self.inputs:
                 whole &= self._add_value(side, index, row, name)
             side.compared.append(whole and bool(self.inputs))
-            side.inputs.append(content_number(row, self.inputs))
+            alike = self.identity if all(name in row for name in self.identity) else ()
+            side.inputs.append(content_number(row, alike or self.inputs))
             side.labels.append(self._add_label(side, index, row) if self.target else 0)
             side.lengths.append(self._length(row))
 

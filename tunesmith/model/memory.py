@@ -6,6 +6,7 @@ by running the step on the meta device. Estimated: the libraries' workspace. It 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 WORKSPACE_BYTES = 64 << 20
 """Scratch of the matrix library and the allocator's slack on a CPU in fp32."""
@@ -84,9 +87,64 @@ def saved_bytes(model: nn.Module, run: Callable[[], Any]) -> int:
             kept[storage._cdata] = storage
         return tensor
 
-    with saved_tensors_hooks(pack, lambda tensor: tensor), MetaAnswers():
+    living = _Living(own)
+    with saved_tensors_hooks(pack, lambda tensor: tensor), MetaAnswers(), living:
         run()
-    return sum(storage.nbytes() for storage in kept.values())
+    # Going back through a convolution, its input, its output's gradient and its input's are laid out anew.
+    return int(sum(storage.nbytes() for storage in kept.values()) + 2 * living.widest)
+
+
+class _Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Bytes of the storages that operations make and somebody still holds, and the most of them at once."""
+
+    def __init__(self, known: set[int]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.known, self.now, self.most, self.widest = known, 0, 0, 0
+        self.seen: dict[int, Any] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        made = [tensor for tensor in tree_leaves(out) if isinstance(tensor, Tensor)]
+        for tensor in made:
+            self._take(tensor)
+        if func.name().startswith("aten::convolution"):
+            # The library lays pictures out in its own way, and the result back: both stand twice for a while.
+            twice = sum(t.numel() * t.element_size() for t in (*made, args[0]))
+            self.widest = max(self.widest, twice)
+            self.most = max(self.most, self.now + sum(t.nbytes for t in made))
+        return out
+
+    def _take(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self.known or key in self.seen:
+            return
+        size = storage.nbytes()
+        self.now += size
+        self.most = max(self.most, self.now)
+        # A tensor object stands for its storage: views that outlive it are few and short-lived.
+        self.seen[key] = weakref.finalize(tensor, self._leave, key, size)
+
+    def _leave(self, key: int, size: int) -> None:
+        if self.seen.pop(key, None) is not None:
+            self.now -= size
+
+
+def passing_bytes(model: nn.Module, run: Callable[[], Any]) -> int:
+    """The most bytes that tensors hold at once in a pass that keeps nothing for going back, on the meta device.
+
+    Parameters and buffers are not counted. 0 where the shape alone does not run.
+    """
+    own = {t.untyped_storage()._cdata for t in (*model.parameters(), *model.buffers())}
+    living = _Living(own)
+    try:
+        with torch.no_grad(), MetaAnswers(), living:
+            run()
+    except (RuntimeError, NotImplementedError, TypeError):
+        return 0
+    return int(living.most)
 
 
 @contextmanager

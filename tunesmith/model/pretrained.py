@@ -127,6 +127,14 @@ def decoder_shape(config: Any, held: str) -> Any:
     return model
 
 
+def processor_class(source: Weights) -> str | None:
+    """Transformers' name of what prepares pictures for a model (``ViTImageProcessor``); None where it says nothing."""
+    file = Path(source.folder) / "preprocessor_config.json"
+    kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    named = kept.get("image_processor_type") or kept.get("feature_extractor_type")
+    return None if named is None else str(named).replace("FeatureExtractor", "ImageProcessor")
+
+
 def generation_config(stop: Sequence[int], pad: int) -> Any:
     """Settings of transformers' ``generate``: greedy, ending at any of ``stop``."""
     from transformers import GenerationConfig
@@ -316,3 +324,28 @@ def renew_output(model: Any, head: set[str], labels: int) -> frozenset[str]:
 def _first_line(fault: Exception) -> str:
     lines = str(fault).strip().splitlines()
     return lines[0][:300] if lines else type(fault).__name__
+
+
+_PROCESSOR_FILES = (
+    "config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "*.tiktoken",
+    "*.spm",
+    "*.jinja",
+    "*processor_config.json",
+)
+
+
+def copy_processor(source: Weights, folder: Path) -> None:
+    """Copy what turns raw input into tensors from the weights' folder into another one, where it is not there yet."""
+    import shutil
+
+    found = (f for pattern in _PROCESSOR_FILES for f in Path(source.folder).glob(pattern) if f.is_file())
+    for file in found:
+        if not (folder / file.name).exists():
+            shutil.copyfile(file, folder / file.name)

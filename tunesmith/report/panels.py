@@ -1,16 +1,20 @@
 """Panels: what a task wants shown, one preparation a kind, each with a template macro of the same name.
 
-It knows the shapes of panels and no task. A new kind (pictures, sound) is one function here, one line in
-``PANELS`` and one macro in ``panels.html``.
+It knows the shapes of panels and no task. A new kind (sound) is one function here, one line in ``PANELS`` and one
+macro in ``panels.html``. Each function's words say which keys its kind has; every kind may have ``title`` and ``note``.
 """
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from tunesmith.report import figures, svg
+from tunesmith.report.histogram import histogram as draw_histogram
 
 Json = dict[str, Any]
 
@@ -19,6 +23,13 @@ LONGEST_TEXT = 1200
 
 LARGEST_MATRIX = 40
 """Labels up to which a confusion matrix is drawn whole; above it, its most frequent confusions are listed."""
+
+LARGEST_COUNT = 100_000
+"""A matrix that holds as much has all its counts written short (1.2 M), since pixels are many."""
+
+_PICTURE = re.compile(r"data:image/(jpeg|png|webp);base64,([A-Za-z0-9+/]+={0,2})")
+_BEGINNINGS = {"jpeg": rb"\xff\xd8\xff", "png": rb"\x89PNG\r\n\x1a\n", "webp": rb"RIFF....WEBP"}
+_COLOUR = re.compile(r"#[0-9a-f]{6}")
 
 
 @dataclass(frozen=True)
@@ -33,7 +44,7 @@ class Panel:
     @property
     def span(self) -> str:
         """How much of the page's width it wants: ``narrow``, ``middle`` or ``whole``."""
-        if self.macro in ("calibration", "lines"):
+        if self.macro in ("calibration", "lines", "histogram"):
             return "narrow"
         return "middle" if self.macro == "table" and len(self.view["columns"]) <= 6 else "whole"
 
@@ -61,32 +72,49 @@ def _prepare(panel: Json) -> Panel:
 
 
 def confusion(panel: Json) -> Json:
-    """Matrices, base first; each cell with its count and its share of the true class's rows."""
+    """Matrices, base first; each cell with its count and its share of the true class's rows.
+
+    ``labels``; ``tuned`` and, where there is one, ``base``: counts by true and predicted label. ``unit`` is what is
+    counted, rows where left out. With ``missed`` true the matrices have one column more, what was missed, and one row
+    more, what is false: found where nothing is.
+    """
     labels = [str(label) for label in panel["labels"]]
+    extra = bool(panel.get("missed"))
+    size = len(labels) + extra
     matrices = []
     for name in ("base", "tuned"):
         counts = panel.get(name)
         if counts is None:
             continue
-        if len(counts) != len(labels) or any(len(row) != len(labels) for row in counts):
-            raise ValueError(f"{name} is not {len(labels)} by {len(labels)}")
+        if len(counts) != size or any(len(row) != size for row in counts):
+            raise ValueError(f"{name} is not {size} by {size}")
         matrices.append({"name": name, "rows": _matrix_rows(labels, counts), "pairs": _pairs(labels, counts)})
-    drawn = len(labels) <= LARGEST_MATRIX
-    return {"labels": labels, "matrices": matrices, "drawn": drawn, "pairs": len(labels) > 4}
+    view = {"labels": labels, "matrices": matrices, "drawn": len(labels) <= LARGEST_MATRIX, "pairs": len(labels) > 4}
+    # Names above the columns stand upright where they would make the matrix wider than its place.
+    upright = len(labels) > 6 or sum(map(len, labels)) > 48
+    stacked = len(labels) > 8 or len(matrices) == 1
+    return view | {"missed": extra, "unit": str(panel.get("unit") or "rows"), "upright": upright, "stacked": stacked}
 
 
 def _matrix_rows(labels: Sequence[str], counts: Sequence[Sequence[float]]) -> list[Json]:
-    rows = []
+    rows, spell = [], _spelling(counts)
     for truth, row in enumerate(counts):
         total = sum(row)
         cells = []
         for guess, count in enumerate(row):
             share = count / total if total else 0.0
-            words = f"true {labels[truth]}, predicted {labels[guess]}: {count:g} of {total:g}"
-            hit = truth == guess
-            cells.append({"count": figures.number(count), "share": share, "hit": hit, "words": words})
-        rows.append({"label": labels[truth], "cells": cells, "total": figures.number(total)})
+            there = f"true {labels[truth]}" if truth < len(labels) else "nothing there"
+            said = f"predicted {labels[guess]}" if guess < len(labels) else "missed"
+            words = f"{there}, {said}: {count:g} of {total:g}"
+            cell = {"count": spell(count), "share": share, "hit": truth == guess, "words": words}
+            cells.append(cell | {"extra": guess == len(labels), "void": truth == guess == len(labels)})
+        name = labels[truth] if truth < len(labels) else "false"
+        rows.append({"label": name, "cells": cells, "total": spell(total), "extra": truth == len(labels)})
     return rows
+
+
+def _spelling(counts: Sequence[Sequence[float]]) -> Callable[[object], str]:
+    return figures.number if max(map(max, counts), default=0) < LARGEST_COUNT else figures.parameters
 
 
 def _pairs(labels: Sequence[str], counts: Sequence[Sequence[float]]) -> list[Json]:
@@ -97,11 +125,13 @@ def _pairs(labels: Sequence[str], counts: Sequence[Sequence[float]]) -> list[Jso
         if truth != guess and count > 0
     ]
     wrong.sort(key=lambda entry: -entry[0])
-    return [{"truth": labels[t], "guess": labels[g], "count": figures.number(c)} for c, t, g in wrong[:8]]
+    spell = _spelling(counts)
+    true, said = [*labels, "nothing there"], [*labels, "missed"]
+    return [{"truth": true[t], "guess": said[g], "count": spell(c)} for c, t, g in wrong[:8]]
 
 
 def table(panel: Json) -> Json:
-    """A table whose columns of figures stand right-aligned."""
+    """A table whose columns of figures stand right-aligned: ``columns``, and ``rows`` of as many cells."""
     columns = [str(column) for column in panel["columns"]]
     rows = [list(row) for row in panel["rows"]]
     if any(len(row) != len(columns) for row in rows):
@@ -117,8 +147,49 @@ def table(panel: Json) -> Json:
 
 
 def examples(panel: Json) -> Json:
-    """Cards of rows with what the base and the tuned model said."""
+    """Cards of rows with what the base and the tuned model said.
+
+    ``items``: each an ``input``, and where known ``id``, ``expected``, ``base``, ``tuned``, ``base_ok``, ``tuned_ok``,
+    and ``detail``, figures and words by name.
+    """
     return {"items": [_example(item) for item in panel["items"]]}
+
+
+def gallery(panel: Json) -> Json:
+    """Cards of pictures side by side: the truth, what the base found, what the tuned model found.
+
+    ``items``: each ``pictures``, of which every one has an ``image``, and where known ``name``, ``caption``, ``ok``,
+    ``width`` and ``height`` in pixels; beside them whatever an example has but the input. ``legend``: ``name`` and
+    ``colour`` (``#rrggbb``) of what is painted. An image is a JPEG, PNG or WebP inside the page, as
+    ``data:image/webp;base64,...``; a panel with any other address is refused, since a report loads nothing.
+    """
+    items = []
+    for item in panel["items"]:
+        shown = [_picture(one) for one in item["pictures"]]
+        if not shown:
+            raise ValueError("an item has no pictures")
+        items.append({**_example({**item, "input": ""}), "pictures": shown})
+    legend = [{"name": str(one["name"]), "colour": _colour(one["colour"])} for one in panel.get("legend") or []]
+    return {"items": items, "legend": legend, "alone": all(len(item["pictures"]) == 1 for item in items)}
+
+
+def _picture(one: Json) -> Json:
+    image = one["image"]
+    found = _PICTURE.fullmatch(image) if isinstance(image, str) else None
+    if found is None:
+        raise ValueError("an image is no JPEG, PNG or WebP inside the page")
+    if not re.match(_BEGINNINGS[found[1]], base64.b64decode(found[2][:24]), re.DOTALL):
+        raise ValueError(f"an image says that it is a {found[1]} and is none")
+    name, caption = str(one.get("name") or ""), str(one.get("caption") or "")
+    sizes = {key: int(one[key]) for key in ("width", "height") if one.get(key) is not None}
+    words = ": ".join(filter(None, (name, caption))) or "picture"
+    return {"image": image, "name": name, "caption": caption, "ok": one.get("ok"), "sizes": sizes, "words": words}
+
+
+def _colour(value: object) -> str:
+    if not isinstance(value, str) or not _COLOUR.fullmatch(value):
+        raise ValueError("a colour is not #rrggbb")
+    return value
 
 
 def _example(item: Json) -> Json:
@@ -155,7 +226,10 @@ def shorten(text: str) -> str:
 
 
 def calibration(panel: Json) -> Json:
-    """A reliability diagram with the expected calibration error in its note."""
+    """A reliability diagram with the expected calibration error in its note.
+
+    ``bins``: each ``confidence``, ``accuracy`` and ``rows``; and ``error``.
+    """
     bins = [(float(one["confidence"]), float(one["accuracy"]), float(one["rows"])) for one in panel["bins"]]
     error = panel.get("error")
     note = "" if error is None else f"expected calibration error {figures.score(error)}"
@@ -165,16 +239,36 @@ def calibration(panel: Json) -> Json:
 
 
 def lines(panel: Json) -> Json:
-    """A line chart of the task's own."""
+    """A line chart of the task's own.
+
+    ``x`` and ``y`` name the axes; ``series``: each a ``name`` and ``points``. ``x_span`` and ``y_span`` are values that
+    an axis has to reach, beyond those of the series.
+    """
     series = [
         svg.Series(str(one["name"]), [(float(x), float(y)) for x, y in one["points"]], number)
         for number, one in enumerate(panel["series"])
     ]
-    return {"chart": svg.lines(str(panel["y"]), series, str(panel["x"]))}
+    span, rise = (panel.get(key) or () for key in ("x_span", "y_span"))
+    return {"chart": svg.lines(str(panel["y"]), series, str(panel["x"]), span=span, rise=rise)}
+
+
+def histogram(panel: Json) -> Json:
+    """Bars of how often values occur in one or more sets, each set as shares of its own.
+
+    ``x`` names the values and ``unit`` what is counted (rows where left out); ``edges`` rise; ``series``: each a
+    ``name`` and ``counts``, one less than there are edges.
+    """
+    edges = [float(edge) for edge in panel["edges"]]
+    series = [(str(one["name"]), [float(count) for count in one["counts"]]) for one in panel["series"]]
+    if len(edges) < 2 or any(low >= high for low, high in pairwise(edges)):
+        raise ValueError("edges do not rise")
+    if any(len(counts) != len(edges) - 1 for _, counts in series):
+        raise ValueError(f"a series has not {len(edges) - 1} counts")
+    return {"chart": draw_histogram(edges, series, str(panel["x"]), str(panel.get("unit") or "rows"))}
 
 
 def spans(panel: Json) -> Json:
-    """Rows as the model reads them, what is learned marked."""
+    """Rows as the model reads them, what is learned marked: ``items``, each ``row``, ``spans`` and ``note``."""
     items = [
         {
             "id": str(item.get("row", "")),
@@ -190,8 +284,10 @@ PANELS: dict[str, tuple[Callable[[Json], Json], tuple[str, ...]]] = {
     "confusion": (confusion, ("labels", "tuned")),
     "table": (table, ("columns", "rows")),
     "examples": (examples, ("items",)),
+    "gallery": (gallery, ("items",)),
     "calibration": (calibration, ("bins",)),
     "lines": (lines, ("x", "y", "series")),
+    "histogram": (histogram, ("x", "edges", "series")),
     "spans": (spans, ("items",)),
 }
 """Kind of panel: the function that prepares it, and the keys that it can't do without."""

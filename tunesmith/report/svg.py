@@ -139,13 +139,19 @@ def _short(value: object) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
 
 
-def _grid(across: Axis, up: Axis, x_label: str) -> list[Markup]:
+def levels(up: Axis, marks: Sequence[float], labels: Sequence[str], start: float, end: float) -> list[Markup]:
+    """Level lines from ``start`` to ``end``, each with its figure before it."""
     drawn = []
-    marks = up.ticks(4)
-    for mark, label in zip(marks, tick_labels(marks, log=up.log), strict=True):
+    for mark, label in zip(marks, labels, strict=True):
         y = up(mark)
-        drawn.append(tag("line", x1=across.start, x2=across.end, y1=y, y2=y, class_="grid"))
-        drawn.append(tag("text", label, x=across.start - 7, y=y + 4, class_="tick end"))
+        drawn.append(tag("line", x1=start, x2=end, y1=y, y2=y, class_="grid"))
+        drawn.append(tag("text", label, x=start - 7, y=y + 4, class_="tick end"))
+    return drawn
+
+
+def _grid(across: Axis, up: Axis, x_label: str) -> list[Markup]:
+    marks = up.ticks(4)
+    drawn = levels(up, marks, tick_labels(marks, log=up.log), across.start, across.end)
     along = across.ticks(5)
     for mark, label in zip(along, tick_labels(along, log=across.log), strict=True):
         x = across(mark)
@@ -202,6 +208,7 @@ def lines(
     from_zero: bool = False,
     marks: Sequence[tuple[float, str]] = (),
     span: Sequence[float] = (),
+    rise: Sequence[float] = (),
     legend: Sequence[tuple[str, str, str]] | None = None,
 ) -> Chart:
     """A line chart.
@@ -216,12 +223,13 @@ def lines(
         from_zero: Whether the upward axis begins at zero.
         marks: ``(x, words)``: upright dashed lines.
         span: Values that the axis along has to reach, beyond those of the series.
+        rise: The same for the upward axis, which then ends there without further room.
         legend: ``(words, CSS colour, style)`` in place of one entry a named series.
     """
     xs = [x for one in series for x, _ in one.points] + [x for x, _ in marks] + list(span)
-    ys = [y for one in series for _, y in one.points] + ([0.0] if from_zero else [])
+    ys = [y for one in series for _, y in one.points] + ([0.0] if from_zero else []) + list(rise)
     across = axis(xs, LEFT, WIDTH - RIGHT, log=log_x)
-    up = axis(ys, HEIGHT - BOTTOM, TOP, log=log_y, pad=0.06)
+    up = axis(ys, HEIGHT - BOTTOM, TOP, log=log_y, pad=0.0 if rise else 0.06)
     if from_zero and up.low < 0 <= min((y for y in ys if math.isfinite(y)), default=0.0):
         up = Axis(0.0, up.high, up.start, up.end)
     drawn = _grid(across, up, x_label)
@@ -282,13 +290,9 @@ def ladder(metric: str, rungs: Sequence[tuple[str, float]]) -> Chart:
     """The score after the base and after each stage, in order; the first rung is the base."""
     width = max(WIDTH, LEFT + RIGHT + 74 * len(rungs))
     up = axis([value for _, value in rungs], HEIGHT - BOTTOM, TOP + 18, pad=0.14)
-    places = [LEFT + 34 + (width - LEFT - RIGHT - 68) * index / max(1, len(rungs) - 1) for index in range(len(rungs))]
-    drawn = []
     marks = up.ticks(4)
-    for mark, label in zip(marks, tick_labels(marks, log=up.log), strict=True):
-        y = up(mark)
-        drawn.append(tag("line", x1=LEFT, x2=width - RIGHT, y1=y, y2=y, class_="grid"))
-        drawn.append(tag("text", label, x=LEFT - 7, y=y + 4, class_="tick end"))
+    places = [LEFT + 34 + (width - LEFT - RIGHT - 68) * index / max(1, len(rungs) - 1) for index in range(len(rungs))]
+    drawn = levels(up, marks, tick_labels(marks, log=up.log), LEFT, width - RIGHT)
     if rungs:
         floor = up(rungs[0][1])
         drawn.append(tag("line", x1=LEFT, x2=width - RIGHT, y1=floor, y2=floor, class_="zero"))

@@ -1,0 +1,107 @@
+"""What memory a run will take, from shapes alone: the worst batch of the worst stage, and evaluation between steps.
+
+It loads no weights and computes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tunesmith.prepare import Prepared
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tunesmith.data.loader import Loader
+    from tunesmith.model.dropout import RowKeys
+    from tunesmith.model.layers import LayerGroups
+    from tunesmith.model.memory import MemoryPlan
+    from tunesmith.plan import Plan
+
+
+def worst_stage(
+    plan: Plan,
+    prepared: Prepared,
+    model: nn.Module,
+    layers: LayerGroups,
+    dropout: RowKeys,
+    train: Loader,
+    micro: int,
+) -> tuple[MemoryPlan, int]:
+    """The memory of the stage that needs most, and its number.
+
+    Args:
+        plan: With its stages and their caches decided.
+        prepared: The recipe's rows and task.
+        model: On the meta device.
+        layers: Its groups.
+        dropout: Its dropout.
+        train: The training rows.
+        micro: Rows a pass.
+    """
+    from tunesmith.model.memory import block_estimate, plan_memory
+    from tunesmith.model.stages import learning_groups
+    from tunesmith.train.recompute import recompute_blocks
+
+    recipe, task = prepared.source.recipe, prepared.task
+    batch, lengths = _worst_batch(task, train, micro)
+    evaluation = task.evaluation_bytes(model) or _evaluation(prepared, model, dropout, train)
+    width = getattr(getattr(model, "config", None), "hidden_size", 1024)
+    best: tuple[MemoryPlan, int] | None = None
+    for index, stage in enumerate(plan.resolved):
+        groups = learning_groups(layers, stage)
+        layers.apply([g.group for g in groups if g.trains])
+        if recipe.engine.gradient_checkpointing:
+            recompute_blocks(layers)
+        cache = plan.stages[index]["cache"]
+
+        def run() -> Any:
+            with dropout.over(range(1, micro + 1), lengths if task.packed else None):
+                return task.loss(model, batch)
+
+        blocks = sum(g.trains and g.group.startswith("block") for g in groups)
+        found = plan_memory(
+            model,
+            run,
+            optimizer=recipe.optimizer.name,
+            average=recipe.optimizer.ema is not None,
+            cached=cache["bytes"] if cache["use"] else 0,
+            estimate=block_estimate(sum(lengths), width, blocks),
+            precision=plan.precision,
+            evaluation=evaluation,
+        )
+        if best is None or found.resident > best[0].resident:
+            best = found, index
+    assert best is not None
+    return best
+
+
+def _evaluation(prepared: Prepared, model: nn.Module, dropout: RowKeys, train: Loader) -> int:
+    """What a pass over a batch of evaluation takes beside the weights, where the shape alone tells."""
+    from tunesmith.model.memory import passing_bytes
+
+    task, most = prepared.task, prepared.source.recipe.batch.eval_rows
+    count = min(most, max(len(prepared.held_out), len(train)))
+    batch, lengths = _worst_batch(task, train, count)
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with dropout.over(range(1, count + 1), lengths if task.packed else None):
+            return passing_bytes(model, lambda: task.loss(model, batch))
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _worst_batch(task: Any, train: Loader, micro: int) -> tuple[Any, list[int]]:
+    """The longest rows as one batch on the meta device, and how many positions each takes there."""
+    import torch
+
+    from tunesmith.train.step import to_device
+
+    order = np.argsort(np.asarray(train.lengths), kind="stable")[::-1][:micro]
+    rows = [int(order[i % len(order)]) for i in range(micro)]
+    lengths = [int(train.lengths[row if task.packed else rows[0]]) for row in rows]
+    return to_device(train.batch(rows), torch.device("meta")), lengths
