@@ -129,7 +129,7 @@ def frozen_digests(journey: Journey, layers: Any) -> dict[str, str]:
 
     learned = {g.group for stage in journey.plan.resolved for g in learning_groups(layers, stage) if g.trains}
     return {
-        group: tensors_digest(dict(layers.parameters(group)))
+        group: tensors_digest(layers.tensors(group))
         for group in layers.groups
         if group not in learned and layers.groups[group]
     }

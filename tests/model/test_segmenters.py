@@ -244,7 +244,7 @@ def test_a_saved_segmenter_comes_back_and_new_classes_are_fresh(family: str, tmp
 
 @pytest.mark.parametrize("family", BACKBONES)
 def test_any_backbone_takes_a_fresh_head_which_learns(family: str, tmp_path: Path) -> None:
-    source = saved(vision.classifier_of(family), tmp_path)
+    source = saved(vision.lively(vision.classifier_of(family)), tmp_path)
     config = load_config(source, num_labels=4)
     backbone, fresh = load_backbone(source, config)
     assert fresh == frozenset()

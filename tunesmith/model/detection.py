@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tunesmith.errors import UserError
 from tunesmith.model import yolox
 from tunesmith.model.detectors import (
+    SOFTMAX,
     class_heads,
     decode_detections,
     decoded,
@@ -25,8 +26,10 @@ from tunesmith.model.detectors import (
     detection_sums,
     detector_outputs,
     load_detector,
+    surest,
     with_fixed_bins,
 )
+from tunesmith.model.frozen_norm import sound_norms
 from tunesmith.model.layers import LayerGroups
 from tunesmith.model.nms import detect
 from tunesmith.model.picture_layers import picture_layers
@@ -240,7 +243,7 @@ class SetDetector(Detector):
         if self.random:
             from transformers import AutoModelForObjectDetection
 
-            drawn = with_fixed_bins(AutoModelForObjectDetection.from_config(config))
+            drawn: nn.Module = sound_norms(with_fixed_bins(AutoModelForObjectDetection.from_config(config)))
             return drawn, frozenset(name for name, _ in drawn.named_parameters())
         model, fresh = load_detector(self.source, config)
         if self.known:
@@ -292,9 +295,7 @@ class SetDetector(Detector):
 
     def chosen(self, boxes: Tensor, scores: Tensor) -> Found:
         """The surest answers over queries and classes."""
-        best, place = scores.flatten().topk(min(MOST, scores.numel()))
-        classes = scores.shape[-1]
-        return _above(Found(boxes[place // classes], best, place % classes))
+        return _above(Found(*surest(boxes, scores, MOST, competing=model_type_of(self.source) in SOFTMAX)))
 
 
 def _above(found: Found) -> Found:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from torch import nn
+from torch import Tensor, nn
 
 from tunesmith.errors import UserError
 
@@ -104,6 +104,14 @@ class LayerGroups:
             )
         top = [f"block {i}" for i in range(len(self.blocks) - count, len(self.blocks))]
         return [*top, *(group for group in (NECK, HEAD) if self.groups.get(group))]
+
+    def tensors(self, group: str) -> dict[str, Tensor]:
+        """Parameters of a group, and the buffers of the modules that hold them (running statistics)."""
+        found: dict[str, Tensor] = dict(self.parameters(group))
+        for owner in {name.rpartition(".")[0] for name in found}:
+            buffers = self.model.get_submodule(owner).named_buffers(recurse=False)
+            found |= {f"{owner}.{name}".lstrip("."): buffer for name, buffer in buffers}
+        return found
 
     def by_parameter(self) -> dict[int, str]:
         """The group of every parameter, by its identity: names change when an adapter is put around a layer."""

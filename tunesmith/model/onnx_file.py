@@ -254,7 +254,7 @@ def _needed(package: str) -> Any:
         raise UserError(
             f"ONNX files need the package {package!r}, which is not installed",
             package,
-            'pip install "tunesmith[onnx]"',
+            'pip install "tunesmith[images]"',
         ) from fault
 
 

@@ -160,7 +160,7 @@ def cheapest(cost: Tensor) -> tuple[Tensor, Tensor]:
         raise UserError(
             "this model matches predictions and objects through scipy, which is not installed",
             "scipy.optimize.linear_sum_assignment",
-            'pip install "tunesmith[pictures]"',
+            'pip install "tunesmith[images]"',
         ) from fault
     worst = torch.finfo(torch.float32).max
     matrix = torch.nan_to_num(cost.float(), nan=worst, posinf=worst, neginf=worst).cpu().numpy()

@@ -13,9 +13,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from tunesmith.errors import UserError
+from tunesmith.model.frozen_norm import still_norms
 from tunesmith.model.pretrained import processor_class
 from tunesmith.pictures.augment import Augment, Augmenter, Fit, Kind, Placement, Sample, contact_sheet, fit, settings_of
 from tunesmith.pictures.augment.augmenter import FITS
@@ -46,6 +47,11 @@ class PictureOptions(TaskOptions):
         settings_of("none"),
         description="How pictures vary while the model learns: a preset (outdoor, product, document, aerial, none), or "
         "its groups; never in evaluation.",
+    )
+    batch_norm: Literal["still", "moving"] = Field(
+        "still",
+        description="Statistics of pretrained batch norms: still keeps them, so that a picture's result depends on no "
+        "other picture of its batch; moving follows the batches, as pretraining did.",
     )
     background: Annotated[float, Field(ge=0, le=1)] = Field(
         0.0, description="Share of pictures without labels that is accepted as showing nothing but background."
@@ -201,6 +207,17 @@ class PictureTask(Task):
         return self.preprocessing.numbers(pixels) if not pixels.is_meta else pixels.float()
 
     # For a person
+
+    def settled(self, model: nn.Module) -> nn.Module:
+        """The model with its batch norms as the recipe wants them; to be called once ``fresh`` is known."""
+        if self.options.batch_norm == "still":
+            still_norms(model, self.fresh)
+        for module in model.modules():
+            momentum = getattr(module, "momentum", None)
+            if isinstance(module, nn.BatchNorm2d) and momentum is not None and momentum > 0.5:
+                # transformers' MobileNets hold one minus it, as TensorFlow counts: a batch would replace all of them.
+                module.momentum = 1 - momentum
+        return model
 
     def class_names(self) -> Sequence[str]:
         """Names of the classes by number."""

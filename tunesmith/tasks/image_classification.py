@@ -83,13 +83,13 @@ class ImageClassification(Classifier, PictureTask):
             self.with_head(made)
             self.knows_labels = known and not self.fresh
             self.fresh |= {f"backbone.{name}" for name in fresh}
-            return made
+            return self.settled(made)
         model, fresh = load_model(AutoModelForImageClassification, self.source, config)
         head = {n for n, _ in model.named_parameters() if not n.startswith(model.base_model_prefix + ".")}
         self.knows_labels = known and not (fresh & head)
         # A head for as many other labels fits in shape alone: what it knows is about something else.
         self.fresh = fresh if known else fresh | renew_output(model, head, len(self.labels))
-        return model  # type: ignore[no-any-return]
+        return self.settled(model)
 
     def skeleton(self) -> nn.Module:
         """The model's shape on the meta device, from its configuration alone."""
@@ -99,14 +99,14 @@ class ImageClassification(Classifier, PictureTask):
         if not self._own_classifier:
             model = BackboneClassifier(AutoModel.from_config(config), len(self.labels), self.options.dropout)
             self.fresh = frozenset(name for name, _ in model.named_parameters() if not name.startswith("backbone."))
-            return model.to("meta")
+            return self.settled(model.to("meta"))
         with torch.device("meta"):
             own = AutoModelForImageClassification.from_config(config)
         head = {n for n, _ in own.named_parameters() if not n.startswith(own.base_model_prefix + ".")}
         self.fresh = absent_parameters(self.source, own)
         if stored_labels(load_config(self.source)) != self.labels:
             self.fresh |= renew_output(own, head, len(self.labels))
-        return own  # type: ignore[no-any-return]
+        return self.settled(own)
 
     def layers(self, model: nn.Module) -> LayerGroups:
         """Stages or blocks, bottom to top; the classifier is the head."""

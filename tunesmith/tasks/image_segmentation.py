@@ -68,6 +68,9 @@ class ImageSegmentation(PictureTask):
     finding_codes = FINDING_CODES
     pipeline_tag = "image-segmentation"
     exports: ClassVar[tuple[str, ...]] = ("onnx",)
+    exceptions: ClassVar[dict[str, str]] = {
+        "columns": "what is learned is a mask file or the row's objects: either column will do, so none is required"
+    }
     options: SegmentationOptions
 
     def survey(self, rows: Sequence[Row]) -> Facts:
@@ -142,7 +145,7 @@ class ImageSegmentation(PictureTask):
             self.fresh |= fresh
         else:
             self.fresh = fresh
-        return model  # type: ignore[no-any-return]
+        return self.settled(model)
 
     def skeleton(self) -> nn.Module:
         """The model's shape on the meta device."""
@@ -153,11 +156,11 @@ class ImageSegmentation(PictureTask):
         if kind == "backbone":
             made = BackboneSegmenter(AutoModel.from_config(config), config.num_labels)
             self.fresh = frozenset(n for n, _ in made.named_parameters() if not n.startswith("backbone."))
-            return made.to("meta")
+            return self.settled(made.to("meta"))
         auto = AutoModelForUniversalSegmentation if kind == "masks" else AutoModelForSemanticSegmentation
         model = auto.from_config(config)
         self.fresh = absent_parameters(self.source, model)
-        return model.to("meta")  # type: ignore[no-any-return]
+        return self.settled(model.to("meta"))
 
     def layers(self, model: nn.Module) -> LayerGroups:
         """Stages, bottom to top; what makes classes of maps is the head."""

@@ -136,12 +136,12 @@ class ObjectDetection(PictureTask):
     def load(self) -> nn.Module:
         """The detector with outputs for these classes."""
         model, self.fresh = self.detector.load()
-        return model
+        return self.settled(model)
 
     def skeleton(self) -> nn.Module:
         """Its shape on the meta device."""
         model, self.fresh = self.detector.skeleton()
-        return model
+        return self.settled(model)
 
     def layers(self, model: nn.Module) -> LayerGroups:
         """Stages, neck and layers, bottom to top."""

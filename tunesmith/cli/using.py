@@ -1,0 +1,110 @@
+"""Verbs that use finished runs: evaluate, predict, export, report, runs.
+
+Nothing heavy is imported before a verb needs it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tunesmith.cli.shell import AsJson, Overrides, RecipePath, RunPath, app, emit, note, quiet_libraries, say, shown
+from tunesmith.errors import EXIT_DONE, EXIT_FINDINGS, UserError
+
+
+@app.command()
+def evaluate(
+    run: RunPath,
+    data: Annotated[str | None, typer.Option(help="Rows to score on (default: the run's held-out rows).")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Score a finished run again, on its held-out rows or others."""
+    from tunesmith.report.console import result_table
+    from tunesmith.rescore import rescore
+
+    with shown(as_json) as (say, bar):
+        scores = rescore(run, data, say=say, progress=bar.work)
+    emit(scores) if as_json else say(result_table(scores, []))
+    return EXIT_DONE
+
+
+@app.command()
+def predict(
+    run: RunPath,
+    inputs: Annotated[list[str] | None, typer.Argument(help="Files of rows, or plain inputs.", metavar="INPUT")] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Talk to the model, turn by turn.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Use the tuned model of a finished run."""
+    from tunesmith.predict import predict as predict_inputs
+
+    if chat and as_json:
+        raise UserError("--chat prints no JSON", "command line", "leave one of --chat and --json out")
+    if chat:
+        from tunesmith.predict import listen, talk
+
+        talk(run, inputs or (), listen=listen, say=say)
+        return EXIT_DONE
+    if not inputs:
+        raise UserError("there is no INPUT", "command line", "give a text or a file of rows, or --chat")
+    with shown(as_json) as (_say_line, bar):
+        found = predict_inputs(run, inputs, progress=bar.work)
+    if as_json:
+        emit(found)
+    else:
+        from tunesmith.report.console import predictions_text
+
+        say(predictions_text(found))
+    return EXIT_DONE
+
+
+@app.command()
+def export(
+    run: RunPath,
+    out: Annotated[Path, typer.Option(help="Folder for the whole model; it must not exist.")],
+    dtype: Annotated[str, typer.Option(help="Type of the merged weights: bf16, fp16 or fp32.")] = "bf16",
+    as_json: AsJson = False,
+) -> int:
+    """Merge a run's adapter into its base, and measure that the result says the same."""
+    from tunesmith.export import TOLERANCE, merge_adapter
+
+    if dtype not in TOLERANCE:
+        raise UserError(f"--dtype {dtype}: there is no such type", "command line", f"write {' or '.join(TOLERANCE)}")
+    with shown(as_json) as (_say_line, bar):
+        made = merge_adapter(run, out, dtype=dtype, progress=bar.work)
+    if as_json:
+        emit(made.to_json())
+    else:
+        say(str(made))
+    return EXIT_DONE
+
+
+@app.command()
+def report(run: RunPath, as_json: AsJson = False) -> int:
+    """Write a run's report and model card again."""
+    from tunesmith.report import write_card, write_report
+    from tunesmith.run import Run
+
+    opened = Run.open(run)
+    page, card = write_report(opened.folder), write_card(opened.folder)
+    emit({"report": str(page), "card": str(card)}) if as_json else say(f"report: {page}\ncard: {card}")
+    return EXIT_DONE
+
+
+@app.command()
+def runs(
+    folder: Annotated[Path, typer.Argument(help="Folder that holds the runs.")] = Path("runs"), as_json: AsJson = False
+) -> int:
+    """List runs with their verdicts."""
+    from dataclasses import asdict
+
+    from tunesmith.report.console import runs_text
+    from tunesmith.run import list_runs
+
+    found = list_runs(folder)
+    emit([asdict(summary) for summary in found]) if as_json else say(runs_text(found, folder))
+    return EXIT_DONE
