@@ -5,16 +5,19 @@ Nothing heavy is imported before a verb needs it.
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tunesmith.cli.shell import AsJson, Overrides, RecipePath, RunPath, app, emit, note, quiet_libraries, say, shown
-from tunesmith.errors import EXIT_DONE, EXIT_FINDINGS, UserError
-
+from tunesmith.cli.shell import (
+    AsJson,
+    app,
+    emit,
+    tell,
+)
+from tunesmith.errors import EXIT_DONE
 
 cache_app = typer.Typer(help="The activation cache on this machine.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(cache_app, name="cache")
@@ -38,7 +41,7 @@ def explain(
 
         options = find_task(task or "text-classification", "--task").Options
     found = explained(key, options)
-    emit(asdict(found)) if as_json else say(render(found))
+    emit(asdict(found)) if as_json else tell(render(found))
     return EXIT_DONE
 
 
@@ -55,7 +58,7 @@ def schema(
         sys.stdout.write(text)
     else:
         out.write_text(text, encoding="utf-8")
-        say(f"schema: {out}")
+        tell(f"schema: {out}")
     return EXIT_DONE
 
 
@@ -65,7 +68,7 @@ def tasks(as_json: AsJson = False) -> int:
     from tunesmith.registry import find_task, task_names
 
     found = {name: next(iter((find_task(name).__doc__ or "").strip().splitlines()), "") for name in task_names()}
-    emit(found) if as_json else say("\n".join(f"{name:24} {about}" for name, about in found.items()))
+    emit(found) if as_json else tell("\n".join(f"{name:24} {about}" for name, about in found.items()))
     return EXIT_DONE
 
 
@@ -79,7 +82,7 @@ def doctor(as_json: AsJson = False) -> int:
     from tunesmith.report.console import doctor_text
 
     found = checks({s.name: p.requirement for s in STARTERS.values() for p in s.packages})
-    emit([asdict(check) for check in found]) if as_json else say(doctor_text(found))
+    emit([asdict(check) for check in found]) if as_json else tell(doctor_text(found))
     return EXIT_DONE
 
 
@@ -95,8 +98,8 @@ def cache_list(as_json: AsJson = False) -> int:
         return EXIT_DONE
     for entry in found:
         about = ", ".join(f"{k} {v}" for k, v in entry.about.items())
-        say(f"{entry.bytes / 1e6:10,.1f} MB  {entry.folder.name[:8]}  {about}")
-    say(f"{sum(e.bytes for e in found) / 1e6:10,.1f} MB in {len(found)} entries of {cache_folder('activations')}")
+        tell(f"{entry.bytes / 1e6:10,.1f} MB  {entry.folder.name[:8]}  {about}")
+    tell(f"{sum(e.bytes for e in found) / 1e6:10,.1f} MB in {len(found)} entries of {cache_folder('activations')}")
     return EXIT_DONE
 
 
@@ -107,5 +110,5 @@ def cache_clear(as_json: AsJson = False) -> int:
     from tunesmith.model.store import clear_cache
 
     count, size = clear_cache(cache_folder("activations"))
-    emit({"entries": count, "bytes": size}) if as_json else say(f"removed {count} entries, {size / 1e6:,.1f} MB")
+    emit({"entries": count, "bytes": size}) if as_json else tell(f"removed {count} entries, {size / 1e6:,.1f} MB")
     return EXIT_DONE

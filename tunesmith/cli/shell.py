@@ -39,7 +39,7 @@ def emit(value: Any) -> None:
     sys.stdout.write(json.dumps(jsonable(value), ensure_ascii=False, indent=1) + "\n")
 
 
-def say(line: str = "") -> None:
+def tell(line: str = "") -> None:
     """A line for the person, on standard output."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
@@ -52,7 +52,7 @@ def note(line: str) -> None:
 
 
 @contextmanager
-def shown(as_json: bool) -> Iterator[tuple[Callable[[str], None], Any]]:
+def progress_bar(as_json: bool) -> Iterator[tuple[Callable[[str], None], Any]]:
     """Where lines go, and the progress bar; with --json both go to standard error."""
     from tunesmith.train.watch import Progress
 

@@ -12,7 +12,16 @@ from typing import Annotated
 
 import typer
 
-from tunesmith.cli.shell import AsJson, Overrides, RecipePath, RunPath, app, emit, note, quiet_libraries, say, shown
+from tunesmith.cli.shell import (
+    AsJson,
+    Overrides,
+    RecipePath,
+    app,
+    emit,
+    progress_bar,
+    quiet_libraries,
+    tell,
+)
 from tunesmith.errors import EXIT_DONE, EXIT_FINDINGS, UserError
 
 
@@ -36,16 +45,16 @@ def train(
     if not main_rank:
         fine_tune(source, fresh=fresh)
         return EXIT_DONE
-    with shown(as_json) as (say, bar), quiet_libraries():
+    with progress_bar(as_json) as (say, bar), quiet_libraries():
         run = fine_tune(source, fresh=fresh, hooks=Hooks(say=say, watcher=bar, progress=bar.work))
     if as_json:
         emit(
             {"run": str(run.folder), "scores": run.read_json("scores.json"), "receipts": run.read_json("receipts.json")}
         )
     else:
-        say(result_table(run.read_json("scores.json"), run.read_json("receipts.json")))
-        say(f"report: {run.report}")
-        say(f"model:  {run.model}")
+        tell(result_table(run.read_json("scores.json"), run.read_json("receipts.json")))
+        tell(f"report: {run.report}")
+        tell(f"model:  {run.model}")
     return EXIT_DONE
 
 
@@ -67,7 +76,7 @@ def audit(
         raise UserError(
             f"--fail-on {fail_on}: there is no such level", "command line", f"write one of {', '.join(levels)}"
         )
-    with shown(as_json) as (say, bar):
+    with progress_bar(as_json) as (say, bar):
         prepared = prepare(read_recipe(recipe, overrides or ()), say=say, progress=bar.work)
     if as_json:
         emit(prepared.audit_json())
@@ -75,8 +84,8 @@ def audit(
         from tunesmith.report.console import findings_text, previews_text
 
         if shown := prepared.previews():
-            say(previews_text(shown, colour=sys.stdout.isatty()))
-        say(findings_text(prepared.findings))
+            tell(previews_text(shown, colour=sys.stdout.isatty()))
+        tell(findings_text(prepared.findings))
     worst = levels[: levels.index(fail_on) + 1]
     return EXIT_FINDINGS if any(f.level in worst for f in prepared.findings) else EXIT_DONE
 
@@ -88,7 +97,7 @@ def plan(recipe: RecipePath, overrides: Overrides = None, as_json: AsJson = Fals
     from tunesmith.prepare import prepare
     from tunesmith.recipe import read_recipe
 
-    with shown(as_json) as (say, bar):
+    with progress_bar(as_json) as (say, bar):
         prepared = prepare(read_recipe(recipe, overrides or ()), say=say, progress=bar.work)
         prepared.raise_errors()
         made = make_plan(prepared)
@@ -97,7 +106,7 @@ def plan(recipe: RecipePath, overrides: Overrides = None, as_json: AsJson = Fals
     else:
         from tunesmith.report.console import plan_text
 
-        say(plan_text(made.to_json()))
+        tell(plan_text(made.to_json()))
     return EXIT_DONE
 
 
@@ -114,11 +123,11 @@ def find_lr(
     """Run the learning-rate range test of a stage and draw it."""
     from tunesmith.find_rate import find_rate
 
-    with shown(as_json) as (say, bar):
+    with progress_bar(as_json) as (say, bar):
         found, plot = find_rate(recipe, overrides or (), stage=stage, out=out, say=say, progress=bar.work)
     if as_json:
         emit({**found.to_json(), "plot": str(plot)})
     else:
-        say(f"learning rate: {found.picked:.2e}")
-        say(f"plot: {plot}")
+        tell(f"learning rate: {found.picked:.2e}")
+        tell(f"plot: {plot}")
     return EXIT_DONE

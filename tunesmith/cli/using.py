@@ -5,15 +5,20 @@ Nothing heavy is imported before a verb needs it.
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tunesmith.cli.shell import AsJson, Overrides, RecipePath, RunPath, app, emit, note, quiet_libraries, say, shown
-from tunesmith.errors import EXIT_DONE, EXIT_FINDINGS, UserError
+from tunesmith.cli.shell import (
+    AsJson,
+    RunPath,
+    app,
+    emit,
+    progress_bar,
+    tell,
+)
+from tunesmith.errors import EXIT_DONE, UserError
 
 
 @app.command()
@@ -26,9 +31,9 @@ def evaluate(
     from tunesmith.report.console import result_table
     from tunesmith.rescore import rescore
 
-    with shown(as_json) as (say, bar):
+    with progress_bar(as_json) as (say, bar):
         scores = rescore(run, data, say=say, progress=bar.work)
-    emit(scores) if as_json else say(result_table(scores, []))
+    emit(scores) if as_json else tell(result_table(scores, []))
     return EXIT_DONE
 
 
@@ -47,18 +52,18 @@ def predict(
     if chat:
         from tunesmith.predict import listen, talk
 
-        talk(run, inputs or (), listen=listen, say=say)
+        talk(run, inputs or (), listen=listen, say=tell)
         return EXIT_DONE
     if not inputs:
         raise UserError("there is no INPUT", "command line", "give a text or a file of rows, or --chat")
-    with shown(as_json) as (_say_line, bar):
+    with progress_bar(as_json) as (_say_line, bar):
         found = predict_inputs(run, inputs, progress=bar.work)
     if as_json:
         emit(found)
     else:
         from tunesmith.report.console import predictions_text
 
-        say(predictions_text(found))
+        tell(predictions_text(found))
     return EXIT_DONE
 
 
@@ -74,12 +79,12 @@ def export(
 
     if dtype not in TOLERANCE:
         raise UserError(f"--dtype {dtype}: there is no such type", "command line", f"write {' or '.join(TOLERANCE)}")
-    with shown(as_json) as (_say_line, bar):
+    with progress_bar(as_json) as (_say_line, bar):
         made = merge_adapter(run, out, dtype=dtype, progress=bar.work)
     if as_json:
         emit(made.to_json())
     else:
-        say(str(made))
+        tell(str(made))
     return EXIT_DONE
 
 
@@ -91,7 +96,7 @@ def report(run: RunPath, as_json: AsJson = False) -> int:
 
     opened = Run.open(run)
     page, card = write_report(opened.folder), write_card(opened.folder)
-    emit({"report": str(page), "card": str(card)}) if as_json else say(f"report: {page}\ncard: {card}")
+    emit({"report": str(page), "card": str(card)}) if as_json else tell(f"report: {page}\ncard: {card}")
     return EXIT_DONE
 
 
@@ -106,5 +111,5 @@ def runs(
     from tunesmith.run import list_runs
 
     found = list_runs(folder)
-    emit([asdict(summary) for summary in found]) if as_json else say(runs_text(found, folder))
+    emit([asdict(summary) for summary in found]) if as_json else tell(runs_text(found, folder))
     return EXIT_DONE
