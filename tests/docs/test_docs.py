@@ -33,6 +33,7 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *s
 GUIDES = [
     ROOT / "README.md",
     *(ROOT / "docs" / f"{name}.md" for name in ("text-classification", "language-models", "recipe", "tasks")),
+    ROOT / "docs/pictures.md",
 ]
 DEMO = "recipes/text-classification.yaml"
 LANGUAGE = "recipes/text-to-sql.yaml"
@@ -43,6 +44,11 @@ LANGUAGE_SMALL = [
     "options.forgetting=null",
     "data.validation=0",
     "data.group_by=null",
+]
+PICTURES = "recipes/image-classification.yaml"
+PICTURES_SMALL = [
+    "options.size=64",
+    "audit.accept={few-rows: drawn, near-picture-leak: drawn, repeated-picture: drawn}",
 ]
 ROWS = 96
 OPTIONS = find_task("text-classification").Options
@@ -93,14 +99,24 @@ def test_the_pictures_are_small_and_pictures() -> None:
     assert 20_000 < pictures[0].stat().st_size < 400_000
 
 
+def options_of(page: Path, key: str) -> Any:
+    """The options that a page talks of: its task's; of a page about several, the first that have the setting."""
+    pictures = ["image-classification", "object-detection", "image-segmentation"]
+    every_kind = ["causal-lm", *pictures]
+    tasks = {"language-models.md": ["causal-lm"], "pictures.md": pictures}
+    tasks |= dict.fromkeys(("CHANGELOG.md", "decisions.md"), every_kind)
+    of_page = [find_task(name).Options for name in tasks.get(page.name, [])]
+    name = key.split(".")[1] if "." in key else ""
+    return next((options for options in of_page if name in options.model_fields), OPTIONS)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_setting_that_is_named_exists(page: Path) -> None:
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
     named = re.findall(r"`([a-z_]+(?:\.[a-z0-9_]+)+)(?:: [^`]*|=[^`]*)?`", text)
     for key in named:
         if key.split(".")[0] in Recipe.model_fields:
-            language = key.startswith("options.") and page.name in ("language-models.md", "CHANGELOG.md")
-            explain(key, find_task("causal-lm").Options if language else OPTIONS)
+            explain(key, options_of(page, key))
 
 
 def test_the_recipe_page_names_every_setting() -> None:
@@ -177,6 +193,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     try:
         locate("starter:minilm-l6")
         locate("starter:smollm2-135m")
+        locate("starter:mobilenet-v2")
     except UserError as fault:
         if os.environ.get("CI", "").lower() == "true":
             raise
@@ -191,6 +208,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for name, count in LANGUAGE_ROWS.items():
         rows = (ROOT / f"examples/text-to-sql/{name}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
         (place / f"{name}.jsonl").write_text("".join(rows[:count]), encoding="utf-8")
+    draw_pictures(folder / "examples/pictures/stamps")
     # Converted weights stay where they are: to convert them again would take longer than all the rest.
     starters = cache_folder("starter")
     with pytest.MonkeyPatch.context() as patch:
@@ -203,10 +221,23 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+def draw_pictures(folder: Path) -> None:
+    """Drawn pictures in place of those that a script builds."""
+    spec = spec_from_file_location("pictures", ROOT / "tests/fixtures/pictures.py")
+    assert spec is not None
+    assert spec.loader is not None
+    drawn = sys.modules["pictures"] = module_from_spec(spec)
+    spec.loader.exec_module(drawn)
+    drawn.image_folder(folder / "train", per_class=8, size=64)
+    drawn.image_folder(folder / "eval", per_class=4, size=64, seed=1)
+
+
 def small(words: list[str]) -> list[str]:
     """A command at small size: fewer epochs, smaller steps where a test of rates needs many."""
     if words[0] in ("train", "plan", "audit") and LANGUAGE in words:
         return [*words, *LANGUAGE_SMALL, "stages.0.epochs=1"]
+    if words[0] in ("train", "plan", "audit") and PICTURES in words:
+        return [*words, *PICTURES_SMALL, "stages.0.epochs=1", "stages.1.epochs=1"]
     if words[0] == "train":
         given = {word.partition("=")[0] for word in words}
         stages = range(len(yaml.safe_load((ROOT / DEMO).read_text(encoding="utf-8"))["stages"]))

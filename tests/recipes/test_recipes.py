@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,34 @@ SMALL = {
     "causal-lm": ["data.limit=24", "options.shots=[1]", "options.max_new_tokens=16", "options.forgetting=null"],
 }
 """What makes a task's recipe small beside fewer epochs, where fewer rows are not enough."""
+SIDES = {"image-classification": 64, "object-detection": 96, "image-segmentation": 64}
+
+
+def pictures(source: Source, folder: Path) -> list[str]:
+    """Drawn pictures in place of those that a script builds, as settings; nothing for tasks without pictures."""
+    task = source.recipe.task
+    if task not in SIDES:
+        return []
+    spec = spec_from_file_location("pictures", ROOT / "tests" / "fixtures" / "pictures.py")
+    assert spec is not None
+    assert spec.loader is not None
+    drawn = sys.modules["pictures"] = module_from_spec(spec)
+    spec.loader.exec_module(drawn)
+    side, places = SIDES[task], {"train": folder / "train", "eval": folder / "eval"}
+    for seed, place in enumerate(places.values()):
+        if task == "image-classification":
+            drawn.image_folder(place, per_class=20 if not seed else 4, size=side, seed=seed)
+        elif task == "object-detection":
+            drawn.coco(place, count=16 if not seed else 6, size=(side, side), seed=seed)
+        else:
+            drawn.mask_folder(place, count=16 if not seed else 6, size=(side, side), seed=seed)
+    codes = ("few-rows", "near-picture-leak", "repeated-picture", "picture-leak")
+    accepted = ", ".join(f"{code}: drawn" for code in codes)
+    return [
+        *(f"data.{name}={place}" for name, place in places.items()),
+        f"options.size={side}",
+        f"audit.accept={{{accepted}}}",
+    ]
 
 
 def need_weights(source: Source) -> None:
@@ -49,9 +79,11 @@ def test_there_are_recipes_and_each_says_how_it_is_run() -> None:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_plans_as_it_stands(path: Path) -> None:
+def test_a_recipe_plans_as_it_stands(path: Path, tmp_path: Path) -> None:
     source = read_recipe(path.relative_to(ROOT))
     need_weights(source)
+    if drawn := pictures(source, tmp_path):
+        source = read_recipe(path.relative_to(ROOT), drawn)
     prepared = prepare(source)
     assert prepared.errors() == []
     plan = make_plan(prepared)
@@ -66,7 +98,7 @@ def test_a_recipe_trains_at_small_size(path: Path, tmp_path: Path) -> None:
     written = read_recipe(path.relative_to(ROOT))
     need_weights(written)
     few = [f"stages.{i}.epochs=1" for i in range(len(written.recipe.stages or ()))]
-    smaller = SMALL.get(written.recipe.task, [f"data.limit={ROWS}"])
+    smaller = SMALL.get(written.recipe.task, [f"data.limit={ROWS}"]) + pictures(written, tmp_path)
     run = fine_tune(path.relative_to(ROOT), [f"run.folder={tmp_path}", *smaller, *few])
     scores, receipts = run.read_json("scores.json"), run.read_json("receipts.json")
     assert 0 < scores["rows"] < ROWS / 2
