@@ -1,4 +1,7 @@
-"""A finished run's model in a form that others load: an adapter merged into its base, and proof that it is the same."""
+"""A finished run's model in a form that others load, and proof that it is the same.
+
+An adapter is merged into its base; a task may know further formats, which it writes and measures itself.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import EXIT_FINDINGS, UserError
-from tunesmith.predict import need_finished, run_model
-from tunesmith.prove import load_task
+from tunesmith.predict import need_finished, need_free, run_model
+from tunesmith.prove import load_model, load_task
+from tunesmith.recipe import read_recipe
+from tunesmith.rescore import prepared_again
 from tunesmith.run import Run
 from tunesmith.task import Task
 from tunesmith.types import Row
@@ -20,6 +25,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 CHECKED_ROWS = 16
+EXPORT_ROWS = 32
+"""Held-out rows on which another format is held against the model."""
+MERGE = "merge"
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.1, "fp16": 0.02}
 """Largest difference of any number in ``validate``'s predictions between the adapter beside its base and merged into
 it, relative to its size: the rounding of a merged weight to its own type, through all layers."""
@@ -81,15 +89,15 @@ def merge_adapter(
     need_finished(opened)
     task = load_task(opened)
     if not task.adapted:
+        other = "".join(f", or write --format {name} --out FILE.{name}" for name in task.exports)
         what = "this run has no adapter: its model is whole as it is"
-        raise UserError(what, str(opened.model), f"copy {opened.model}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError("something is there already", str(out), "name a folder that does not exist")
+        raise UserError(what, str(opened.model), f"copy {opened.model}{other}")
+    need_free(out)
     if dtype not in task.holds:
         what = f"a model for {task.name} can't be merged in {dtype}"
         raise UserError(what, str(opened.folder), f"write --dtype {task.holds[0]}")
     task.held = dtype
-    rows = _rows(opened, task)
+    rows = _rows(opened, CHECKED_ROWS)
     model = task.load()
     load_adapter(model, opened.model)
     beside = _numbers(task, model, rows, progress)
@@ -119,10 +127,129 @@ def merge_adapter(
     return found
 
 
-def _rows(run: Run, task: Task) -> list[Row]:
+@dataclass(frozen=True)
+class Exported:
+    """A model in another format.
+
+    Args:
+        file: The file; what was measured stands beside it, in a file that ends in ``.json``.
+        measured: What the task says of it, with the differences under ``verified``.
+    """
+
+    file: Path
+    measured: dict[str, Any]
+
+    def __str__(self) -> str:
+        rows = self.measured["verified"]["pictures"]
+        lines = [
+            f"{one['output']}: largest difference {one['largest']:.2e} (at most {one['tolerance']:g})"
+            for one in self.measured["verified"]["differences"]
+        ]
+        return "\n".join([f"model: {self.file}", f"held against the run's model on {rows} held-out rows:", *lines])
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON-able values."""
+        return {"file": str(self.file), **self.measured}
+
+
+def export(
+    run: str | Path | Run,
+    out: Path,
+    *,
+    format: str | None = None,
+    dtype: str | None = None,
+    progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
+) -> Merged | Exported:
+    """Export a run's model, and measure that the result says the same.
+
+    Args:
+        run: A finished run.
+        out: A folder for ``merge``; else a file.
+        format: ``merge`` (the default) or one that the run's task knows.
+        dtype: For ``merge``: type of the weights, by default bf16.
+        progress: Told what is done.
+
+    Raises:
+        UserError: It can't be exported so, something is in the way, or the result says something else.
+    """
+    if format in (None, MERGE):
+        if dtype is not None and dtype not in TOLERANCE:
+            what = f"--dtype {dtype}: there is no such type"
+            raise UserError(what, "command line", f"write {' or '.join(TOLERANCE)}")
+        return merge_adapter(run, out, dtype=dtype or "bf16", progress=progress)
+    assert format is not None
+    opened = run if isinstance(run, Run) else Run.open(run)
+    need_finished(opened)
+    task = load_task(opened)
+    if format not in task.exports:
+        known = " or ".join((*task.exports, *([MERGE] if task.adapted else []))) or None
+        what = f"a model for {task.name} can't be exported as {format}"
+        fix = f"write --format {known}" if known else f"copy {opened.model}, which other tools load as it is"
+        raise UserError(what, str(opened.folder), fix)
+    if dtype is not None:
+        raise UserError(f"--dtype is for merged adapters, not for {format}", "command line", "leave it out")
+    return _export_as(format, opened, task, out, progress)
+
+
+def _export_as(format: str, run: Run, task: Task, out: Path, progress: Callable[[str, int, int], None]) -> Exported:
+    beside = out.with_suffix(".json")
+    if out.suffix != f".{format}":
+        raise UserError(f"--out {out}: the file's name must end in .{format}", "command line", f"write {out}.{format}")
+    for place in (out, beside):
+        if place.exists():
+            raise UserError("something is there already", str(place), "name a file that does not exist")
+    rows = _placed(run, task, _rows(run, EXPORT_ROWS), progress)
+    model = load_model(run, task)
+    if task.adapted:
+        from tunesmith.model.adapters import merge
+
+        merge(model)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        made = Exported(out, task.export(format, model, rows, out))
+        beside.write_text(json.dumps(made.measured, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    except OSError as fault:
+        out.unlink(missing_ok=True)
+        raise UserError(f"it can't be written: {fault.strerror}", str(out), "choose another place") from fault
+    return made
+
+
+def _placed(run: Run, task: Task, rows: Sequence[Row], progress: Callable[[str, int, int], None]) -> list[Row]:
+    """Rows with their inputs alone, which the task can read: their files are looked for as in ``rescore``.
+
+    First below the sources that the recipe names; where they are elsewhere, by reading these anew.
+
+    Raises:
+        UserError: They are not found from here.
+    """
+    inputs: list[Row] = [{name: row[name] for name in ("id", *task.inputs) if name in row} for row in rows]
+    source = read_recipe(run.recipe_yaml)
+    data = source.recipe.data
+    named = [Path(place).expanduser() for place in (data.eval, data.train) if isinstance(place, str)]
+    for start in (Path(), *run.folder.parents):
+        places = [start / place for place in named]
+        task.folders = tuple(dict.fromkeys([*(p if p.is_dir() else p.parent for p in places if p.exists()), start]))
+        if _readable(task, inputs):
+            return inputs
+    prepared = prepared_again(run, source, lambda _line: None, progress, needed=True)
+    assert prepared is not None
+    task.folders = prepared.task.folders
+    return inputs
+
+
+def _readable(task: Task, rows: Sequence[Row]) -> bool:
+    try:
+        for row in rows:
+            task.encode(row)
+    except UserError:
+        return False
+    return True
+
+
+def _rows(run: Run, count: int) -> list[Row]:
     """Some of the held-out rows, as the run keeps them."""
     with (run.folder / "predictions.jsonl").open(encoding="utf-8") as lines:
-        found = [json.loads(line) for _, line in zip(range(CHECKED_ROWS), lines, strict=False)]
+        found = [json.loads(line) for _, line in zip(range(count), lines, strict=False)]
     return [{**one["row"], "id": one["id"]} for one in found]
 
 

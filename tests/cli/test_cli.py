@@ -261,7 +261,14 @@ def test_schema_on_the_screen_and_in_a_file_is_the_published_one(desk: Any) -> N
 def test_tasks_and_doctor(desk: Any) -> None:
     assert "text-classification" in desk("tasks", "--json").json
     names = [line.split()[0] for line in desk("tasks").out.splitlines()]
-    assert names == ["causal-lm", "preference", "text-classification"]
+    assert names == [
+        "causal-lm",
+        "image-classification",
+        "image-segmentation",
+        "object-detection",
+        "preference",
+        "text-classification",
+    ]
     checks = {check["name"]: check for check in desk("doctor", "--json").json}
     assert checks["python"]["works"]
     assert {f"starter:{name}" for name in STARTERS} <= set(checks)

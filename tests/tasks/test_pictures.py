@@ -212,7 +212,6 @@ def test_pictures_of_one_name_in_two_folders_are_told_apart(tmp_path: Path) -> N
 WORLDS = [
     ("image-classification", "vit", {"class_weights": "balanced"}),
     ("image-classification", "resnet", {}),
-    ("object-detection", "rt_detr", {}),
     ("object-detection", "yolos", {}),
     ("image-segmentation", "segformer", {}),
 ]

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tunesmith.errors import UserError
 from tunesmith.recipe.explain import explain, render
 from tunesmith.recipe.schema import recipe_schema, schema_text, write_schema
-from tunesmith.registry import find_task
+from tunesmith.registry import find_task, task_names
 
 CHECKED_IN = Path(__file__).parents[2] / "docs" / "recipe.schema.json"
 
@@ -191,7 +191,7 @@ def test_written_schema_is_the_recipes(tmp_path: Path) -> None:
 
 
 def test_checked_in_schema_is_what_the_command_writes() -> None:
-    options = {name: find_task(name).Options for name in ("causal-lm", "preference", "text-classification")}
+    options = {name: find_task(name).Options for name in task_names()}
     told = "write it anew: tunesmith schema --out docs/recipe.schema.json"
     assert CHECKED_IN.read_text(encoding="utf-8") == schema_text(options), told
 

@@ -81,7 +81,7 @@ def doctor(as_json: AsJson = False) -> int:
     from tunesmith.model.starter import STARTERS
     from tunesmith.report.console import doctor_text
 
-    found = checks({s.name: p.requirement for s in STARTERS.values() for p in s.packages})
+    found = checks({s.name: " ".join(p.requirement for p in s.packages) for s in STARTERS.values()})
     emit([asdict(check) for check in found]) if as_json else tell(doctor_text(found))
     return EXIT_DONE
 

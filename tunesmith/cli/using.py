@@ -10,15 +10,8 @@ from typing import Annotated
 
 import typer
 
-from tunesmith.cli.shell import (
-    AsJson,
-    RunPath,
-    app,
-    emit,
-    progress_bar,
-    tell,
-)
-from tunesmith.errors import EXIT_DONE, UserError
+from tunesmith.cli.shell import AsJson, RunPath, app, emit, note, progress_bar, quiet_libraries, tell
+from tunesmith.errors import EXIT_DONE, EXIT_FINDINGS, UserError
 
 
 @app.command()
@@ -40,15 +33,22 @@ def evaluate(
 @app.command()
 def predict(
     run: RunPath,
-    inputs: Annotated[list[str] | None, typer.Argument(help="Files of rows, or plain inputs.", metavar="INPUT")] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Plain inputs, files of rows; pictures, folders, patterns in quotes.", metavar="INPUT"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for predictions.json and drawn pictures; it must not exist.")
+    ] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Talk to the model, turn by turn.")] = False,
     as_json: AsJson = False,
 ) -> int:
     """Use the tuned model of a finished run."""
     from tunesmith.predict import predict as predict_inputs
 
-    if chat and as_json:
-        raise UserError("--chat prints no JSON", "command line", "leave one of --chat and --json out")
+    if chat and (as_json or out is not None):
+        other = "--json" if as_json else "--out"
+        raise UserError("--chat writes no JSON", "command line", f"leave one of --chat and {other} out")
     if chat:
         from tunesmith.predict import listen, talk
 
@@ -57,30 +57,38 @@ def predict(
     if not inputs:
         raise UserError("there is no INPUT", "command line", "give a text or a file of rows, or --chat")
     with progress_bar(as_json) as (_say_line, bar):
-        found = predict_inputs(run, inputs, progress=bar.work)
+        found = predict_inputs(run, inputs, out=out, progress=bar.work)
     if as_json:
         emit(found)
     else:
         from tunesmith.report.console import predictions_text
 
         tell(predictions_text(found))
-    return EXIT_DONE
+        if out is not None:
+            tell(f"written: {out}")
+    faults = [one for one in found if "fault" in one]
+    for one in faults:
+        note(f"{one['id']}: {one['fault']}")
+    if faults:
+        note(f"{len(faults):,} of {len(found):,} inputs can't be read")
+    return EXIT_FINDINGS if faults else EXIT_DONE
 
 
 @app.command()
 def export(
     run: RunPath,
-    out: Annotated[Path, typer.Option(help="Folder for the whole model; it must not exist.")],
-    dtype: Annotated[str, typer.Option(help="Type of the merged weights: bf16, fp16 or fp32.")] = "bf16",
+    out: Annotated[Path, typer.Option(help="Folder for the merged model, or file; it must not exist.")],
+    format: Annotated[
+        str | None, typer.Option(help="merge (default: an adapter into its base) or, of pictures, onnx.")
+    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="Type of the merged weights: bf16 (default), fp16 or fp32.")] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Merge a run's adapter into its base, and measure that the result says the same."""
-    from tunesmith.export import TOLERANCE, merge_adapter
+    """Write a run's model for others (an adapter merged, ONNX), and measure that it says the same."""
+    from tunesmith.export import export as export_run
 
-    if dtype not in TOLERANCE:
-        raise UserError(f"--dtype {dtype}: there is no such type", "command line", f"write {' or '.join(TOLERANCE)}")
-    with progress_bar(as_json) as (_say_line, bar):
-        made = merge_adapter(run, out, dtype=dtype, progress=bar.work)
+    with progress_bar(as_json) as (_say_line, bar), quiet_libraries():
+        made = export_run(run, out, format=format, dtype=dtype, progress=bar.work)
     if as_json:
         emit(made.to_json())
     else:

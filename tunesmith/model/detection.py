@@ -39,6 +39,8 @@ from tunesmith.model.weights import Weights
 MOST = 100
 """Detections a picture, as COCO counts them."""
 LEAST_SCORE = 0.01
+OVERLAP = 0.65
+"""Of YOLOX's boxes, above which the less certain one goes."""
 STEP = 32
 """Sides of YOLOX's input are multiples of this."""
 
@@ -125,6 +127,11 @@ class Detector(ABC):
     def candidates(self, model: nn.Module, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """Boxes [batch, candidates, 4] in pixels of the input and scores [batch, candidates, classes], for export."""
 
+    @property
+    @abstractmethod
+    def choosing(self) -> dict[str, Any]:
+        """What ``chosen`` does, for those who do it elsewhere."""
+
     @abstractmethod
     def chosen(self, boxes: Tensor, scores: Tensor) -> Found:
         """What is found among one picture's candidates."""
@@ -208,9 +215,19 @@ class YoloxDetector(Detector):
         boxes, scores = yolox.decode(model(numbers))
         return boxes, scores
 
+    @property
+    def choosing(self) -> dict[str, Any]:
+        """Non-maximum suppression."""
+        text = (
+            "each candidate stands for its best class; of those with at least least_score, the best first, one is kept "
+            "unless it overlaps a kept one of its class by more than overlap (intersection over union)"
+        )
+        return {"method": "nms", "text": text, "least_score": LEAST_SCORE, "overlap": OVERLAP, "most": MOST}
+
     def chosen(self, boxes: Tensor, scores: Tensor) -> Found:
         """By non-maximum suppression, a class at a time."""
-        return Found(*detect(boxes, scores, threshold=LEAST_SCORE, limit=MOST, candidates=1000))
+        found = detect(boxes, scores, threshold=LEAST_SCORE, overlap=OVERLAP, limit=MOST, candidates=1000)
+        return Found(*found)
 
 
 def _convs(model: yolox.Yolox) -> list[nn.Conv2d]:
@@ -292,6 +309,12 @@ class SetDetector(Detector):
         boxes, scores = decoded(detector_outputs(model, numbers))
         height, width = numbers.shape[-2:]
         return boxes * boxes.new_tensor([width, height, width, height]), scores
+
+    @property
+    def choosing(self) -> dict[str, Any]:
+        """The surest answers."""
+        text = "every pair of candidate and class is a detection; the surest are kept, with at least least_score"
+        return {"method": "top", "text": text, "least_score": LEAST_SCORE, "most": MOST}
 
     def chosen(self, boxes: Tensor, scores: Tensor) -> Found:
         """The surest answers over queries and classes."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tunesmith.errors import UserError
+from tunesmith.errors import EXIT_FINDINGS, UserError
 from tunesmith.model.deployable import INPUT, Deployable
 from tunesmith.model.set_prediction import cheapest
 
@@ -77,7 +77,7 @@ def export_onnx(
             raise UserError(
                 f"{_name_of(model)} can't be written as ONNX: {_first_line(fault)}",
                 str(path),
-                "export it as safetensors, or choose another model",
+                "use the model as it was saved, or choose another one",
             ) from fault
     proto = onnx.load(str(draft))
     proto.producer_name = "tunesmith"
@@ -115,6 +115,11 @@ def read_metadata(path: Path) -> dict[str, Any]:
 def run_onnx(path: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Run a file once on the CPU: outputs by name."""
     return _run(_session(path), inputs)
+
+
+def open_onnx(path: Path) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+    """A file ready to be run many times on the CPU: from inputs to outputs, by name."""
+    return partial(_run, _session(path))
 
 
 @dataclass(frozen=True)
@@ -190,7 +195,8 @@ def raise_differences(differences: Sequence[Difference], path: Path) -> None:
     raise UserError(
         f"the ONNX file does not say what the model says: {told}",
         str(path),
-        "export it as safetensors, and report this with the model's name",
+        "use the model as it was saved, and report this with its name",
+        code=EXIT_FINDINGS,
     )
 
 

@@ -5,6 +5,7 @@ It knows no model. A row whose picture can't be used says why in ``fault``, so t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from glob import glob, has_magic
 from pathlib import Path
@@ -14,7 +15,9 @@ from tunesmith.data.source import read_rows
 from tunesmith.errors import UserError
 from tunesmith.pictures.files import PictureFault, find_picture, is_picture_name, look_at_picture
 from tunesmith.pictures.formats import PictureShape
+from tunesmith.pictures.formats.coco_files import may_be_coco, picture_folder
 from tunesmith.pictures.formats.listing import LINK_OUT, list_files
+from tunesmith.pictures.formats.opened import Request
 from tunesmith.types import Row
 
 WAYS = "give a picture, a folder, a pattern in quotes ('photos/*.jpg'), or a file of rows with a column image"
@@ -24,7 +27,7 @@ def rows_named(given: str, columns: Mapping[str, str], shape: PictureShape) -> l
     """Rows with ``id``, ``image`` (a path from here), ``file_name`` (as its source names it), perhaps ``fault``.
 
     A folder is read with all folders in it, in sorted order; hidden files are left out. What a file of rows says
-    beside the picture and its ids (labels, objects, masks) is left out, too.
+    beside the picture and its id (labels, objects, masks) is left out, too.
 
     Args:
         given: What was named.
@@ -48,14 +51,19 @@ def _found(place: Path, given: str, columns: Mapping[str, str], shape: PictureSh
     if given.strip() and place.is_dir():
         yield from _of_folder(place, given)
     elif given.strip() and place.is_file():
-        yield from [_row(place, given)] if _is_picture(place) else _of_rows(place, columns, shape)
+        if _is_picture(place):
+            yield _row(place, given)
+        elif place.suffix.lower() == ".json" and may_be_coco(place):
+            yield from _of_coco(place, given, shape)
+        else:
+            yield from _of_rows(place, columns, shape)
     elif has_magic(given):
         yield from _matched(str(place), given)
     else:
         raise UserError(f"there is no picture, folder or file {given!r}", "INPUT", f"check the path; {WAYS}")
 
 
-def _row(place: Path, name: str, **more: Any) -> Row:
+def _row(place: Path, name: str, **more: Any) -> dict[str, Any]:
     return {"id": name, "image": str(place), "file_name": name, **more}
 
 
@@ -83,7 +91,8 @@ def _of_folder(place: Path, given: str) -> Iterator[Row]:
 
 
 def _matched(pattern: str, given: str) -> Iterator[Row]:
-    places = [Path(name) for name in sorted(glob(pattern, recursive=True))]
+    # Path.glob takes no pattern that starts at the root.
+    places = [Path(name) for name in sorted(glob(pattern, recursive=True))]  # noqa: PTH207
     files = [place for place in places if place.is_file() and is_picture_name(place.name)]
     for folder in (place for place in places if place.is_dir()):
         listing = list_files(folder, str(folder))
@@ -94,14 +103,28 @@ def _matched(pattern: str, given: str) -> Iterator[Row]:
     yield from (_row(place, place.as_posix()) for place in sorted(set(files)))
 
 
+def _of_coco(place: Path, given: str, shape: PictureShape) -> Iterator[Row]:
+    """The pictures of a COCO file with their numbers; it need not have annotations."""
+    try:
+        images = json.loads(place.read_text(encoding="utf-8"))["images"]
+        entries = [{"file_name": str(image["file_name"]), "image_id": image.get("id")} for image in images]
+    except (ValueError, LookupError, TypeError) as fault:
+        what = f"it can't be read as COCO: {type(fault).__name__}: {fault}"
+        raise UserError(what, given, "it needs images, each with id and file_name") from fault
+    folder = picture_folder(entries, Request(place, shape.kind, given), place, given) if entries else place.parent
+    for entry in entries:
+        file = folder / entry["file_name"].replace("\\", "/")
+        missing = {} if file.is_file() else {"fault": "is not there"}
+        yield _row(file, entry["file_name"], **missing) | {"image_id": entry["image_id"]}
+
+
 def _of_rows(place: Path, columns: Mapping[str, str], shape: PictureShape) -> Iterator[Row]:
     store = read_rows(place, columns=columns, broken_rows=1.0, shape=shape)
     for row in store:
         name = str(row["image"])
         file = find_picture(name, shape.folders)
-        known = {key: row[key] for key in ("image_id",) if row.get(key) is not None}
         fault = {} if file is not None else {"fault": "is not there"}
-        yield {"id": row["id"], "image": str(file or name), "file_name": name, **known, **fault}
+        yield {"id": row["id"], "image": str(file or name), "file_name": name, **fault}
     told = store.report.broken
     yield from (_row(Path(where), where, fault=reason) for where, reason in told)
     for number in range(len(told), store.report.broken_count):

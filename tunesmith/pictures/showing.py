@@ -14,7 +14,7 @@ from tunesmith.pictures.draw import draw_boxes, draw_mask
 from tunesmith.pictures.segmentation_scores import unpack_mask
 from tunesmith.types import Row
 
-PREDICTIONS = "predictions.json"
+PREDICTIONS, CLASSES = "predictions.json", "classes.json"
 DRAWN, MASKS = "pictures", "masks"
 """Folders for what a person looks at, and for masks of class numbers."""
 QUALITY = 90
@@ -52,10 +52,10 @@ def category_ids(classes: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return {str(entry["name"]): int(entry["source_id"] if known else entry["id"]) for entry in classes}
 
 
-def write_labels(rows: Sequence[Row], predictions: Sequence[Any], folder: Path) -> list[Path]:
+def write_labels(rows: Sequence[Row], predictions: Sequence[Any], folder: Path) -> bool:
     """``predictions.json``: file name, label and probabilities."""
     found = [{"file_name": _name(row), **one} for row, one in zip(rows, predictions, strict=True)]
-    return [_write(folder, found)]
+    return _write(folder, found)
 
 
 def write_boxes(
@@ -65,7 +65,7 @@ def write_boxes(
     classes: Sequence[Mapping[str, Any]],
     thresholds: Mapping[str, float],
     pixels: Pixels,
-) -> list[Path]:
+) -> bool:
     """COCO results of every detection, and pictures with those that are sure enough.
 
     Args:
@@ -77,7 +77,7 @@ def write_boxes(
         pixels: Reads a row's picture.
     """
     numbers = category_ids(classes)
-    results, written = [], []
+    results = []
     for row, found, name, image_id in zip(rows, predictions, distinct_names(rows), image_ids(rows), strict=True):
         results += [
             {
@@ -92,8 +92,8 @@ def write_boxes(
         ]
         sure = [one for one in found if one["score"] >= thresholds[one["label"]]]
         drawn = draw_boxes(Image.fromarray(pixels(row)), sure, list(numbers))
-        written.append(_drawn(drawn, folder, name))
-    return [_write(folder, results), *written]
+        _draw(drawn, folder, name)
+    return _write(folder, results)
 
 
 def write_masks(
@@ -103,8 +103,8 @@ def write_masks(
     classes: Sequence[Mapping[str, Any]],
     bare: Collection[int],
     pixels: Pixels,
-) -> list[Path]:
-    """Masks as grey PNGs of class numbers, painted pictures, and the share of each class.
+) -> bool:
+    """Masks as grey PNGs of class numbers, painted pictures, the share of each class, and ``classes.json``.
 
     Args:
         rows: Of the pictures.
@@ -114,31 +114,25 @@ def write_masks(
         bare: Classes that are not painted.
         pixels: Reads a row's picture.
     """
-    told, written = [], []
-    table = [{"id": entry["id"], "name": entry["name"]} for entry in classes]
+    told = []
     (folder / MASKS).mkdir(exist_ok=True)
     for row, one, name in zip(rows, predictions, distinct_names(rows), strict=True):
         mask = unpack_mask(one)
-        file = folder / MASKS / f"{name}.png"
-        Image.fromarray(mask).save(file)
-        painted = _drawn(draw_mask(Image.fromarray(pixels(row)), mask, bare=bare), folder, name)
-        written += [file, painted]
-        told.append({"file_name": _name(row), "mask": f"{MASKS}/{name}.png", "shares": one["shares"], "classes": table})
-    return [_write(folder, told), *written]
+        Image.fromarray(mask).save(folder / MASKS / f"{name}.png")
+        _draw(draw_mask(Image.fromarray(pixels(row)), mask, bare=bare), folder, name)
+        told.append({"file_name": _name(row), "mask": f"{MASKS}/{name}.png", "shares": one["shares"]})
+    return _write(folder, told) and _write(folder, list(classes), CLASSES)
 
 
 def _name(row: Row) -> str:
     return str(row.get("file_name", row["image"]))
 
 
-def _drawn(picture: Image.Image, folder: Path, name: str) -> Path:
+def _draw(picture: Image.Image, folder: Path, name: str) -> None:
     (folder / DRAWN).mkdir(exist_ok=True)
-    file = folder / DRAWN / f"{name}.jpg"
-    picture.save(file, quality=QUALITY)
-    return file
+    picture.save(folder / DRAWN / f"{name}.jpg", quality=QUALITY)
 
 
-def _write(folder: Path, value: Any) -> Path:
-    file = folder / PREDICTIONS
-    file.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    return file
+def _write(folder: Path, value: Any, name: str = PREDICTIONS) -> bool:
+    (folder / name).write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    return True

@@ -6,7 +6,7 @@ It knows no loss and no architecture.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -23,6 +23,7 @@ from tunesmith.pictures.augment.augmenter import FITS
 from tunesmith.pictures.files import PictureFault, folder_of, read_picture
 from tunesmith.pictures.findings import picture_findings
 from tunesmith.pictures.formats import PictureShape
+from tunesmith.pictures.inputs import rows_named
 from tunesmith.pictures.preprocess import FILE, Preprocessing, as_bytes
 from tunesmith.task import Task, TaskOptions
 from tunesmith.types import Batch, Example, Facts, Finding, Row
@@ -64,6 +65,8 @@ class PictureTask(Task):
     kind: ClassVar[Kind]
     """What is learned of a picture: ``label``, ``boxes`` or ``mask``."""
     default_size: ClassVar[int] = 224
+    exports: ClassVar[tuple[str, ...]] = ("onnx",)
+    reads_files: ClassVar[bool] = True
     key_columns: tuple[str, ...] = ("image", "content")
     identity: ClassVar[tuple[str, ...]] = ("content",)
     options: PictureOptions
@@ -235,6 +238,35 @@ class PictureTask(Task):
         sheet = contact_sheet(lines, [str(row["image"]) for row in chosen], list(self.class_names()))
         sheet.save(folder / SHEET, quality=88)
         return [folder / SHEET]
+
+    # Use
+
+    def inputs_of(self, given: str, columns: Mapping[str, str]) -> list[Row] | None:
+        """Pictures that are named as a file, a folder or a pattern, or by a file of rows."""
+        return rows_named(given, columns, self.row_shape(self.options, answered=False))
+
+    def deployed(self, model: nn.Module, numbers: Tensor) -> dict[str, Tensor]:
+        """What an exported file puts out, by name (``model.deployable.OUTPUTS``).
+
+        Args:
+            model: The trained model.
+            numbers: As ``numbers`` gives them.
+        """
+        raise LookupError(f"{type(self).__name__} has no export")
+
+    def read_deployed(self, outputs: Mapping[str, np.ndarray], placements: Sequence[Placement]) -> list[Any]:
+        """Predictions from what an exported file puts out, and where each picture lay in the input."""
+        raise LookupError(f"{type(self).__name__} has no export")
+
+    def postprocessing(self) -> dict[str, Any]:
+        """What ``read_deployed`` does, for those who do it elsewhere."""
+        return {}
+
+    def export(self, format: str, model: nn.Module, rows: Sequence[Row], file: Path) -> dict[str, Any]:
+        """Write the model as an ONNX file with preprocessing and names inside, and hold it against the model."""
+        from tunesmith.pictures.deployment import export_pictures
+
+        return export_pictures(self, model, rows, file)
 
     def save_processor(self, folder: Path) -> None:
         """How pictures must be fed, as transformers reads it."""

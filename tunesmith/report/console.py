@@ -150,13 +150,37 @@ def predictions_text(found: Sequence[Mapping[str, Any]]) -> str:
     """One line per row: what it is, what was predicted."""
     rows = []
     for item in found:
-        shown = [str(value) for key, value in item.items() if key not in ("id", "prediction")]
-        prediction = item["prediction"]
-        if isinstance(prediction, Mapping) and "label" in prediction:
-            sure = prediction.get("probabilities", {}).get(prediction["label"])
-            prediction = prediction["label"] + (f" ({sure:.3f})" if sure is not None else "")
-        rows.append([item["id"], " | ".join(shown)[:300], prediction])
+        shown = [str(value) for key, value in item.items() if key not in ("id", "prediction", "fault")]
+        rows.append([item["id"], " | ".join(shown)[:300], _brief(item)])
+    if all(shown.endswith(name) for name, shown, _ in rows):
+        # The id is the input's own name.
+        return _text(_table(["input", "prediction"], [[name, said] for name, _, said in rows], fold=(0, 1)))
     return _text(_table(["id", "input", "prediction"], rows, fold=(1,)))
+
+
+BRIEFLY = 4
+"""Parts of a prediction that a table shows."""
+
+
+def _brief(item: Mapping[str, Any]) -> Any:
+    """A prediction as a cell of a table."""
+    said = item["prediction"]
+    if "fault" in item:
+        return "can't be read"
+    if isinstance(said, Mapping) and "label" in said:
+        sure = said.get("probabilities", {}).get(said["label"])
+        return said["label"] + (f" ({sure:.3f})" if sure is not None else "")
+    if isinstance(said, Mapping) and "shares" in said:
+        shares = sorted(said["shares"].items(), key=lambda pair: -pair[1])
+        return _some([f"{name} {share:.1%}" for name, share in shares])
+    if isinstance(said, list) and all(isinstance(one, Mapping) and {"label", "score"} <= one.keys() for one in said):
+        return _some([f"{one['label']} {one['score']:.2f}" for one in said]) or "nothing"
+    return said
+
+
+def _some(parts: Sequence[str]) -> str:
+    more = [f"and {len(parts) - BRIEFLY:,} more"] if len(parts) > BRIEFLY else []
+    return ", ".join([*parts[:BRIEFLY], *more])
 
 
 def runs_text(found: Sequence[RunSummary], folder: Path) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from tunesmith.pictures.augment import Kind, Placement, Sample
 from tunesmith.pictures.classification_scores import top_accuracy
 from tunesmith.pictures.findings import FINDING_CODES
 from tunesmith.pictures.panels import classification_galleries
+from tunesmith.pictures.showing import write_labels
 from tunesmith.pictures.task import PictureOptions, PictureTask
 from tunesmith.types import Batch, Example, Facts, Finding, Row, Scores
 
@@ -38,7 +40,6 @@ class ImageClassification(Classifier, PictureTask):
     Options = ImageOptions
     finding_codes = ("similar-labels", *FINDING_CODES)
     pipeline_tag = "image-classification"
-    exports: ClassVar[tuple[str, ...]] = ("onnx",)
     options: ImageOptions
 
     def survey(self, rows: Sequence[Row]) -> Facts:
@@ -148,11 +149,19 @@ class ImageClassification(Classifier, PictureTask):
         """Probabilities of the labels, [pictures, labels], for pictures as the network takes them."""
         out = model(pixel_values=numbers)
         logits: Tensor = out if isinstance(out, Tensor) else out.logits
-        return {"probabilities": logits.float().softmax(-1)}
+        return {"scores": logits.float().softmax(-1)}
 
-    def read_deployed(self, outputs: dict[str, np.ndarray]) -> list[Any]:
+    def read_deployed(self, outputs: Mapping[str, np.ndarray], placements: Sequence[Placement]) -> list[Any]:
         """Predictions from what a deployed model gives."""
-        return self.classes.named(outputs["probabilities"].tolist())
+        return self.classes.named(outputs["scores"].tolist())
+
+    def postprocessing(self) -> dict[str, Any]:
+        """How outputs become a prediction."""
+        return {"text": "scores are probabilities of the classes; the largest is the prediction"}
+
+    def write_predictions(self, rows: Sequence[Row], predictions: Sequence[Any], folder: Path) -> bool:
+        """JSON with label and probabilities by file name."""
+        return write_labels(rows, predictions, folder)
 
     def load_snippet(self, folder: str) -> str | None:
         """Loading without this project."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -37,6 +38,7 @@ from tunesmith.pictures.segmentation_scores import (
     tally_masks,
     unpack_mask,
 )
+from tunesmith.pictures.showing import write_masks
 from tunesmith.pictures.task import PictureOptions, PictureTask
 from tunesmith.recipe import Stage, Top
 from tunesmith.types import Batch, Counts, Example, Facts, Finding, Row, Scores, Sums
@@ -67,7 +69,6 @@ class ImageSegmentation(PictureTask):
     Options = SegmentationOptions
     finding_codes = FINDING_CODES
     pipeline_tag = "image-segmentation"
-    exports: ClassVar[tuple[str, ...]] = ("onnx",)
     exceptions: ClassVar[dict[str, str]] = {
         "columns": "what is learned is a mask file or the row's objects: either column will do, so none is required"
     }
@@ -303,9 +304,19 @@ class ImageSegmentation(PictureTask):
         probability, label = logits.softmax(1).max(1)
         return {"classes": label, "probabilities": probability}
 
-    def read_deployed(self, outputs: dict[str, np.ndarray], placements: Sequence[Placement]) -> list[Any]:
+    def read_deployed(self, outputs: Mapping[str, np.ndarray], placements: Sequence[Placement]) -> list[Any]:
         """Predictions from what a deployed model gives."""
         return self._said(outputs["classes"].astype(np.uint8), placements)
+
+    def postprocessing(self) -> dict[str, Any]:
+        """How maps become a mask of the picture."""
+        bare = self.class_names()[self._bare]
+        text = f"classes, brought back to the picture by nearest pixels; what the input did not show of it is {bare}"
+        return {"text": text, "fill": self._bare}
+
+    def write_predictions(self, rows: Sequence[Row], predictions: Sequence[Any], folder: Path) -> bool:
+        """Masks of class numbers, painted pictures, and JSON with the share of each class."""
+        return write_masks(rows, predictions, folder, self.facts.values["classes"], (self._bare,), self.pixels)
 
 
 def _area(thing: Any) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -29,6 +30,7 @@ from tunesmith.pictures.panels import (
     object_sizes,
     size_panel,
 )
+from tunesmith.pictures.showing import write_boxes
 from tunesmith.pictures.task import PictureOptions, PictureTask
 from tunesmith.recipe import Stage, Top
 from tunesmith.types import Batch, Counts, Example, Facts, Finding, Row, Scores, Sums
@@ -62,7 +64,6 @@ class ObjectDetection(PictureTask):
     Options = DetectionOptions
     finding_codes = FINDING_CODES
     pipeline_tag = "object-detection"
-    exports: ClassVar[tuple[str, ...]] = ("onnx",)
     options: DetectionOptions
 
     def survey(self, rows: Sequence[Row]) -> Facts:
@@ -283,11 +284,19 @@ class ObjectDetection(PictureTask):
         boxes, scores = self.detector.candidates(model, numbers)
         return {"boxes": boxes, "scores": scores}
 
-    def read_deployed(self, outputs: dict[str, np.ndarray], placements: Sequence[Placement]) -> list[Any]:
+    def read_deployed(self, outputs: Mapping[str, np.ndarray], placements: Sequence[Placement]) -> list[Any]:
         """Predictions from what a deployed model gives."""
         pairs = zip(torch.from_numpy(outputs["boxes"]), torch.from_numpy(outputs["scores"]), strict=True)
         found = [self.detector.chosen(boxes, scores) for boxes, scores in pairs]
         return [self._said(one, placement) for one, placement in zip(found, placements, strict=True)]
+
+    def postprocessing(self) -> dict[str, Any]:
+        """How candidates become detections."""
+        return {**self.detector.choosing, "thresholds": self.thresholds}
+
+    def write_predictions(self, rows: Sequence[Row], predictions: Sequence[Any], folder: Path) -> bool:
+        """COCO results, and pictures with the boxes that are sure enough."""
+        return write_boxes(rows, predictions, folder, self.facts.values["classes"], self.thresholds, self.pixels)
 
 
 SURE = 0.1
