@@ -46,9 +46,10 @@ def predict(
     """Use the tuned model of a finished run."""
     from tunesmith.predict import predict as predict_inputs
 
-    if chat and (as_json or out is not None):
-        other = "--json" if as_json else "--out"
-        raise UserError("--chat writes no JSON", "command line", f"leave one of --chat and {other} out")
+    if chat and as_json:
+        raise UserError("--chat prints no JSON", "command line", "leave one of --chat and --json out")
+    if chat and out is not None:
+        raise UserError("--chat writes no files", "command line", "leave one of --chat and --out out")
     if chat:
         from tunesmith.predict import listen, talk
 
