@@ -135,8 +135,6 @@ class PictureTask(Task):
         height, width = wanted.size
         lines = [f"pictures are fed at {height} x {width} pixels ({wanted.fit}, {wanted.filter})"]
         lines += [f"augmentation: {line}" for line in self.augmenter.describe()]
-        if self.options.batch_norm == "moving":
-            lines.append("statistics of batch norms follow the batches: a picture's loss depends on what is beside it")
         return {"input": {"size": [height, width], "fit": wanted.fit}}, lines
 
     # A row's picture
@@ -272,8 +270,7 @@ class PictureTask(Task):
 
     def save_processor(self, folder: Path) -> None:
         """How pictures must be fed, as transformers reads it."""
-        kind = processor_class(self.source) or ("ViTImageProcessor" if self.kind == "label" else None)
-        text = json.dumps(self.preprocessing.to_json(kind), indent=2)
+        text = json.dumps(self.preprocessing.to_json(processor_class(self.source)), indent=2)
         (folder / FILE).write_text(text + "\n", encoding="utf-8")
 
 

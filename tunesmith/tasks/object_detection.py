@@ -64,10 +64,6 @@ class ObjectDetection(PictureTask):
     Options = DetectionOptions
     finding_codes = FINDING_CODES
     pipeline_tag = "object-detection"
-    exceptions: ClassVar[dict[str, str]] = {
-        "learns": "YOLOX's loss is a sum over the points that answer for an object, and the better its boxes overlap, "
-        "the more points those are: it may grow while the model learns (of the other families it falls)"
-    }
     options: DetectionOptions
 
     def survey(self, rows: Sequence[Row]) -> Facts:
@@ -163,8 +159,7 @@ class ObjectDetection(PictureTask):
 
     def sample(self, row: Row, at_least: tuple[int, int] | None = None) -> Sample:
         """A picture with its objects; the number of a class that stands for a crowd is ``-1 - class``."""
-        # Boxes are in pixels of the whole picture: without its size in the row it must be read whole.
-        image = self.pixels(row, at_least if row.get("height") and row.get("width") else None)
+        image = self.pixels(row, at_least)
         things = row.get("objects") or []
         height, width = int(row.get("height") or image.shape[0]), int(row.get("width") or image.shape[1])
         corners = [[x, y, x + w, y + h] for x, y, w, h in (thing["box"] for thing in things)]
