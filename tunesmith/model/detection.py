@@ -156,7 +156,7 @@ class YoloxDetector(Detector):
             model = yolox.Yolox(self._config.with_classes(len(names), names))
             return model, frozenset(name for name, _ in model.named_parameters())
         model = yolox.Yolox.from_pretrained(Path(self.source.folder)).train()
-        if self.known:
+        if self.stored == list(names):
             return model, frozenset()
         kept = [self.stored.index(name) for name in names] if set(names) <= set(self.stored) else None
         before = [_copied(conv) for conv in _convs(model)]

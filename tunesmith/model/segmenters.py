@@ -25,6 +25,11 @@ HEAD_FILE = "head.safetensors"
 NO_BACKBONES = ("mask2former", "upernet", "detr", "maskformer", "oneformer", "eomt", "yolos", "rt_detr", "d_fine")
 
 
+def holds_head(source: Weights) -> bool:
+    """Whether the weights are a backbone with a head of ours beside it."""
+    return (Path(source.folder) / HEAD_FILE).is_file()
+
+
 def segmenter_kind(source: Weights, config: Any, wanted: Literal["auto", "backbone"] = "auto") -> Kind:
     """What loads a model: one that labels pixels, one that labels masks, or a backbone with a fresh head.
 
@@ -38,7 +43,7 @@ def segmenter_kind(source: Weights, config: Any, wanted: Literal["auto", "backbo
     """
     from transformers import MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING
 
-    if wanted == "backbone" or (Path(source.folder) / HEAD_FILE).is_file():
+    if wanted == "backbone" or holds_head(source):
         return "backbone"
     if config.model_type == "mask2former":
         return "masks"
@@ -74,6 +79,31 @@ def load_segmenter(
     auto = AutoModelForUniversalSegmentation if kind == "masks" else AutoModelForSemanticSegmentation
     model, fresh = load_model(auto, source, config)
     return sound_norms(model), fresh
+
+
+_CLASS_LAYERS = ("classifier", "class_predictor")
+
+
+def class_layers(model: nn.Module) -> frozenset[str]:
+    """Names of the parameters that hold one row a class: what knows the pretrained classes and no others."""
+    config: Any = getattr(model, "config", None) or model.get_submodule("backbone").config
+    found: set[str] = set()
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)) and any(part in _CLASS_LAYERS for part in name.split(".")):
+            rows = module.out_features if isinstance(module, nn.Linear) else module.out_channels
+            if rows in (config.num_labels, config.num_labels + 1):
+                found |= {f"{name}.{key}" for key, _ in module.named_parameters(recurse=False)}
+    return frozenset(found)
+
+
+@torch.no_grad()
+def renew_classes(model: nn.Module) -> frozenset[str]:
+    """Draw them anew; their names."""
+    names = class_layers(model)
+    for name, parameter in model.named_parameters():
+        if name in names:
+            parameter.zero_() if name.endswith("bias") else parameter.normal_(std=0.02)
+    return names
 
 
 def segment_logits(model: nn.Module, pixel_values: Tensor, size: tuple[int, int] | None = None) -> Tensor:

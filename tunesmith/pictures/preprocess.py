@@ -15,6 +15,7 @@ import numpy as np
 
 from tunesmith.errors import UserError
 from tunesmith.pictures.augment import Fit, Size
+from tunesmith.pictures.augment.placement import CROP_SHARE
 from tunesmith.pictures.augment.warp import Filter
 
 if TYPE_CHECKING:
@@ -50,20 +51,21 @@ class Preprocessing:
     order: Literal["RGB", "BGR"] = "RGB"
 
     @classmethod
-    def read(cls, folder: Path, fit: Fit, default: int) -> Preprocessing:
+    def read(cls, folder: Path, fit: Fit, default: int, otherwise: Preprocessing | None = None) -> Preprocessing:
         """What the model in a folder wants; ImageNet's usual values where it does not say.
 
         Args:
             folder: Of the weights.
             fit: How pictures lie in the input where the file does not say.
             default: Sides of the input in pixels where the file does not say.
+            otherwise: What holds where there is no file, of families whose networks were all trained alike.
 
         Raises:
             UserError: The file is no JSON, or holds something that can't be read.
         """
         place = folder / FILE
         if not place.is_file():
-            return cls((default, default), fit)
+            return otherwise or cls((default, default), fit)
         try:
             return cls._of(json.loads(place.read_text(encoding="utf-8")), fit, default)
         except (ValueError, TypeError, KeyError, AttributeError, UnicodeDecodeError) as fault:
@@ -72,34 +74,13 @@ class Preprocessing:
 
     @classmethod
     def _of(cls, found: dict[str, Any], fit: Fit, default: int) -> Preprocessing:
-        size, shorter = (default, default), None
-        given = found.get("size")
-        if isinstance(given, int):
-            size = (given, given)
-        elif isinstance(given, dict) and "height" in given:
-            size = (int(given["height"]), int(given["width"]))
-        elif isinstance(given, dict) and "shortest_edge" in given:
-            shorter = int(given["shortest_edge"])
-            size = (shorter, shorter)
-            if fit == "resize-crop" and "crop_pct" in found and shorter < 384:
-                # ConvNeXt: below 384 the shorter side is first made longer by this share.
-                shorter = int(shorter / float(found["crop_pct"] or 0.875))
-        crop = found.get("crop_size")
-        if found.get("do_center_crop") and crop is not None:
-            side = crop if isinstance(crop, dict) else {"height": crop, "width": crop}
-            shorter = shorter or (min(size) if isinstance(given, (int, dict)) else None)
-            size = (int(side["height"]), int(side["width"]))
-            fit = "resize-crop"
-        elif found.get("do_resize", True) and isinstance(given, dict) and "height" in given and fit == "resize-crop":
-            fit = "stretch"
-        if found.get("keep_aspect_ratio") and found.get("do_pad"):
-            fit = "letterbox"
+        size, shorter, fit = _geometry(found, fit, default)
         normal = found.get("do_normalize", "image_mean" in found)
         mean, std = (found.get("image_mean"), found.get("image_std")) if normal else ((0.0,) * 3, (1.0,) * 3)
         return cls(
             size,
             fit,
-            shorter if fit == "resize-crop" else None,
+            shorter,
             FILTERS.get(int(found.get("resample", 2)), "bilinear"),
             float(found.get("rescale_factor", 1 / 255)) if found.get("do_rescale", True) else 1.0,
             cast(Any, tuple(map(float, mean or IMAGENET[0]))),
@@ -125,8 +106,12 @@ class Preprocessing:
         number = {name: key for key, name in FILTERS.items()}[self.filter]
         height, width = self.size
         found: dict[str, Any] = {"do_resize": True, "size": {"height": height, "width": width}, "resample": number}
+        # Some classes cut out a centre unless they are told not to.
+        found["do_center_crop"] = False
+        if kind is not None and not _can_say(kind, self.fit):
+            kind = {"resize-crop": "BitImageProcessor", "stretch": "ViTImageProcessor"}[self.fit]
         if self.fit == "resize-crop":
-            found["size"] = {"shortest_edge": self.shorter or round(min(self.size) / 0.875)}
+            found["size"] = {"shortest_edge": self.shorter or round(max(self.size) / CROP_SHARE)}
             found |= {"do_center_crop": True, "crop_size": {"height": height, "width": width}}
         if self.fit == "letterbox":
             found |= {"keep_aspect_ratio": True, "do_pad": True, "pad_value": 114, "pad_position": "bottom_right"}
@@ -150,6 +135,46 @@ class Preprocessing:
         # One multiplication and one addition: (x * scale - mean) / std.
         mean, std = (found.new_tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
         return found.mul_(self.scale / std).sub_(mean / std)
+
+
+_CROPPING = ("Bit", "CLIP", "MobileNetV1", "MobileNetV2", "Levit")
+"""Classes that resize the shorter side and cut out the centre as their file says, by how their names begin."""
+_STRAIGHT = 384
+"""ConvNeXt's class cuts out a centre below this size, and stretches from it on."""
+
+
+def _can_say(kind: str, fit: Fit) -> bool:
+    """Whether transformers' class does with a picture what the file says (ConvNeXt's has a crop of its own)."""
+    if fit == "resize-crop":
+        return kind.startswith(_CROPPING)
+    return fit == "letterbox" or not kind.startswith((*_CROPPING, "ConvNext"))
+
+
+def _geometry(found: dict[str, Any], fit: Fit, default: int) -> tuple[Size, int | None, Fit]:
+    """Size of the input, shorter side before the centre is cut out, and fit, as a preprocessor file says.
+
+    What a file says of a centre crop is for labels: boxes and masks are wanted of the whole picture.
+    """
+    named = str(found.get("image_processor_type") or found.get("feature_extractor_type") or "")
+    given, crop = found.get("size"), found.get("crop_size") if found.get("do_center_crop") else None
+    size, shorter = (default, default), None
+    if isinstance(given, dict) and "height" in given:
+        size = (int(given["height"]), int(given["width"]))
+    elif isinstance(given, int) or (isinstance(given, dict) and "shortest_edge" in given):
+        side = given if isinstance(given, int) else int(given["shortest_edge"])
+        size = (side, side)
+    if found.get("keep_aspect_ratio") and found.get("do_pad"):
+        fit = "letterbox"
+    if crop is not None:
+        shorter = min(size)
+        sides = crop if isinstance(crop, dict) else {"height": crop, "width": crop}
+        size = (int(sides["height"]), int(sides["width"]))
+    elif fit == "resize-crop" and ("crop_pct" in found or named.startswith("ConvNext")):
+        shorter = int(min(size) / float(found.get("crop_pct") or CROP_SHARE))
+        fit = "resize-crop" if min(size) < _STRAIGHT else "stretch"
+    elif fit == "resize-crop" and given is not None and not (isinstance(given, dict) and "shortest_edge" in given):
+        fit = "stretch"
+    return size, shorter if fit == "resize-crop" else None, fit
 
 
 def as_bytes(image: np.ndarray) -> Tensor:

@@ -83,10 +83,15 @@ class PictureTask(Task):
     def preprocessing(self) -> Preprocessing:
         """How the model wants pictures."""
         kept = self.facts.values.get("input")
-        found = Preprocessing.read(Path(self.source.folder), FITS[self.kind], self.default_size)
+        folder = Path(self.source.folder)
+        found = Preprocessing.read(folder, FITS[self.kind], self.default_size, self.unwritten())
         if kept:
             return found.sized(tuple(kept["size"]), kept["fit"])
         return found.sized(self.options.size, self.options.fit)
+
+    def unwritten(self) -> Preprocessing | None:
+        """How the model wants pictures where its folder has no file that says so; None: as ImageNet's models."""
+        return None
 
     @cached_property
     def augmenter(self) -> Augmenter:
@@ -135,6 +140,8 @@ class PictureTask(Task):
         height, width = wanted.size
         lines = [f"pictures are fed at {height} x {width} pixels ({wanted.fit}, {wanted.filter})"]
         lines += [f"augmentation: {line}" for line in self.augmenter.describe()]
+        if self.options.batch_norm == "moving":
+            lines.append("statistics of batch norms follow the batches: a picture's loss depends on what is beside it")
         return {"input": {"size": [height, width], "fit": wanted.fit}}, lines
 
     # A row's picture
@@ -270,7 +277,8 @@ class PictureTask(Task):
 
     def save_processor(self, folder: Path) -> None:
         """How pictures must be fed, as transformers reads it."""
-        text = json.dumps(self.preprocessing.to_json(processor_class(self.source)), indent=2)
+        kind = processor_class(self.source) or ("ViTImageProcessor" if self.kind == "label" else None)
+        text = json.dumps(self.preprocessing.to_json(kind), indent=2)
         (folder / FILE).write_text(text + "\n", encoding="utf-8")
 
 

@@ -18,7 +18,10 @@ from tunesmith.model.layers import LayerGroups
 from tunesmith.model.picture_layers import picture_layers
 from tunesmith.model.pretrained import absent_parameters, load_config, stored_labels
 from tunesmith.model.segmenters import (
+    class_layers,
+    holds_head,
     load_segmenter,
+    renew_classes,
     segment_logits,
     segmentation_counts,
     segmentation_sums,
@@ -143,9 +146,9 @@ class ImageSegmentation(PictureTask):
         model, fresh = load_segmenter(self.source, self._config(), self.options.head)
         if isinstance(model, BackboneSegmenter):
             self.with_head(model)
-            self.fresh |= fresh
-        else:
-            self.fresh = fresh
+            fresh |= self.fresh
+        # Outputs for as many other classes fit in shape alone: what they know is about something else.
+        self.fresh = fresh if self._known else fresh | renew_classes(model)
         return self.settled(model)
 
     def skeleton(self) -> nn.Module:
@@ -154,13 +157,19 @@ class ImageSegmentation(PictureTask):
 
         config = self._config()
         kind = segmenter_kind(self.source, config, self.options.head)
+        model: nn.Module
         if kind == "backbone":
-            made = BackboneSegmenter(AutoModel.from_config(config), config.num_labels)
-            self.fresh = frozenset(n for n, _ in made.named_parameters() if not n.startswith("backbone."))
-            return self.settled(made.to("meta"))
-        auto = AutoModelForUniversalSegmentation if kind == "masks" else AutoModelForSemanticSegmentation
-        model = auto.from_config(config)
-        self.fresh = absent_parameters(self.source, model)
+            model = BackboneSegmenter(AutoModel.from_config(config), config.num_labels)
+            stored = len(stored_labels(load_config(self.source))) if holds_head(self.source) else 0
+            every = frozenset(n for n, _ in model.named_parameters() if not n.startswith("backbone."))
+            fresh = every if stored != config.num_labels else frozenset()
+        elif kind == "masks":
+            # transformers renames its weights, so that their names in files tell nothing.
+            model, fresh = AutoModelForUniversalSegmentation.from_config(config), frozenset()
+        else:
+            model = AutoModelForSemanticSegmentation.from_config(config)
+            fresh = absent_parameters(self.source, model)
+        self.fresh = fresh if self._known else fresh | class_layers(model)
         return self.settled(model.to("meta"))
 
     def layers(self, model: nn.Module) -> LayerGroups:

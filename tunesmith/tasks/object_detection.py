@@ -17,6 +17,7 @@ from tunesmith.data.digest import digest_number
 from tunesmith.errors import UserError
 from tunesmith.model.detection import STEP, Detector, Found, Target, detector_of, model_type_of, stored_classes
 from tunesmith.model.layers import LayerGroups
+from tunesmith.model.yolox import YoloxConfig
 from tunesmith.pictures.augment import Kind, Outline, Placement, Sample
 from tunesmith.pictures.classes import PictureClasses
 from tunesmith.pictures.detection_scores import DEFAULT_THRESHOLD, DetectionTally, best_thresholds, confusion_of_boxes
@@ -30,6 +31,7 @@ from tunesmith.pictures.panels import (
     object_sizes,
     size_panel,
 )
+from tunesmith.pictures.preprocess import Preprocessing
 from tunesmith.pictures.showing import write_boxes
 from tunesmith.pictures.task import PictureOptions, PictureTask
 from tunesmith.recipe import Stage, Top
@@ -64,6 +66,10 @@ class ObjectDetection(PictureTask):
     Options = DetectionOptions
     finding_codes = FINDING_CODES
     pipeline_tag = "object-detection"
+    exceptions: ClassVar[dict[str, str]] = {
+        "learns": "YOLOX's loss is a sum over the points that answer for an object, and the better its boxes overlap, "
+        "the more points those are: it may grow while the model learns (of the other families it falls)"
+    }
     options: DetectionOptions
 
     def survey(self, rows: Sequence[Row]) -> Facts:
@@ -129,6 +135,13 @@ class ObjectDetection(PictureTask):
 
     # The model
 
+    def unwritten(self) -> Preprocessing | None:
+        """YOLOX takes bytes as they are, blue first, at the size that its config.json names."""
+        if model_type_of(self.source) != "yolox":
+            return None
+        size = YoloxConfig.read(Path(self.source.folder)).size
+        return Preprocessing(size, "letterbox", scale=1.0, mean=(0.0,) * 3, std=(1.0,) * 3, order="BGR")
+
     @cached_property
     def detector(self) -> Detector:
         """The family of the weights."""
@@ -159,7 +172,8 @@ class ObjectDetection(PictureTask):
 
     def sample(self, row: Row, at_least: tuple[int, int] | None = None) -> Sample:
         """A picture with its objects; the number of a class that stands for a crowd is ``-1 - class``."""
-        image = self.pixels(row, at_least)
+        # Boxes are in pixels of the whole picture: without its size in the row it must be read whole.
+        image = self.pixels(row, at_least if row.get("height") and row.get("width") else None)
         things = row.get("objects") or []
         height, width = int(row.get("height") or image.shape[0]), int(row.get("width") or image.shape[1])
         corners = [[x, y, x + w, y + h] for x, y, w, h in (thing["box"] for thing in things)]

@@ -89,7 +89,8 @@ def place(original: Size, size: Size, mode: Fit, shorter: int | None = None) -> 
     # A canvas that is longer than the resized picture would show what is not there.
     factor = max(wanted / min(original), h / height, w / width)
     across, down = max(w, int(width * factor + 1e-6)), max(h, int(height * factor + 1e-6))
-    left, top = round((across - w) / 2), round((down - h) / 2)
+    # The half pixel goes where transformers puts it.
+    left, top = (across - w) // 2, (down - h) // 2
     return Placement(original, size, (across / width, down / height), (float(-left), float(-top)))
 
 
