@@ -10,13 +10,16 @@ REQUIREMENTS := pyproject.toml constraints.txt requirements-starter.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format clean
+.PHONY: help demo pictures test lint format clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed  ## set up .venv, fine-tune a sentiment classifier, print where its report is
 	$(BIN)/tunesmith train recipes/text-classification.yaml
+
+pictures: $(VENV)/.installed  ## build the pictures of three recipes in examples/pictures (GPL stamps, not committed)
+	$(BIN)/python scripts/make_pictures.py
 
 test: lint  ## set up .venv, run lint, types, import contracts and all tests
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -17,13 +17,17 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 
 from tunesmith.errors import EXIT_DONE, UserError
 from tunesmith.machine import cache_folder
 from tunesmith.model.starter import locate
+from tunesmith.model.weights import Weights
+from tunesmith.pictures.augment.presets import PRESETS
+from tunesmith.pictures.augment.settings import AugmentSettings
 from tunesmith.recipe import read_recipe, resolve_options
 from tunesmith.recipe.explain import explain
-from tunesmith.recipe.sections import Recipe
+from tunesmith.recipe.sections import Recipe, Section
 from tunesmith.recipe.settings import every
 from tunesmith.registry import find_task, task_names
 from tunesmith.task import Task
@@ -46,6 +50,8 @@ LANGUAGE_SMALL = [
     "data.group_by=null",
 ]
 PICTURES = "recipes/image-classification.yaml"
+PICTURE_PAGE = ROOT / "docs/pictures.md"
+PICTURE_TASKS = ["image-classification", "object-detection", "image-segmentation"]
 PICTURES_SMALL = [
     "options.size=64",
     "audit.accept={few-rows: drawn, near-picture-leak: drawn, repeated-picture: drawn}",
@@ -101,9 +107,8 @@ def test_the_pictures_are_small_and_pictures() -> None:
 
 def options_of(page: Path, key: str) -> Any:
     """The options that a page talks of: its task's; of a page about several, the first that have the setting."""
-    pictures = ["image-classification", "object-detection", "image-segmentation"]
-    every_kind = ["causal-lm", *pictures]
-    tasks = {"language-models.md": ["causal-lm"], "pictures.md": pictures}
+    every_kind = ["causal-lm", *PICTURE_TASKS]
+    tasks = {"language-models.md": ["causal-lm"], "pictures.md": PICTURE_TASKS}
     tasks |= dict.fromkeys(("CHANGELOG.md", "decisions.md"), every_kind)
     of_page = [find_task(name).Options for name in tasks.get(page.name, [])]
     name = key.split(".")[1] if "." in key else ""
@@ -133,17 +138,55 @@ def test_the_recipe_page_names_every_setting() -> None:
     assert missing == []
 
 
+def option_rows(text: str) -> list[tuple[str, str]]:
+    """Names and defaults of the options in the tables of a text."""
+    return re.findall(r"^\| `options\.(\w+)` \| (.+?) \|", text, flags=re.M)
+
+
+def below(page: Path, heading: str) -> str:
+    """What stands below a heading, up to the next one."""
+    found = re.search(rf"^#+ {heading}$(.*?)(?=^#|\Z)", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    assert found is not None, heading
+    return found[1]
+
+
+def said_default(default: Any) -> str:
+    """A default as the tables write it; of augmentation its preset."""
+    if isinstance(default, AugmentSettings):
+        assert default == PRESETS[default.preset]
+        default = default.preset
+    elif isinstance(default, (bool, list)):
+        default = json.dumps(default)
+    return "from the data" if default is None else f"`{default}`"
+
+
 @pytest.mark.parametrize(
     ("page", "task"), [("text-classification", "text-classification"), ("language-models", "causal-lm")]
 )
 def test_the_table_of_options_is_the_task(page: str, task: str) -> None:
-    text = (ROOT / f"docs/{page}.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| `options\.(\w+)` \| (.+?) \|", text, flags=re.M))
+    rows = dict(option_rows((ROOT / f"docs/{page}.md").read_text(encoding="utf-8")))
     options = find_task(task).Options
     assert list(rows) == list(options.model_fields)
     for name, field in options.model_fields.items():
-        default = json.dumps(field.default) if isinstance(field.default, (bool, list)) else field.default
-        assert rows[name] == ("from the data" if default is None else f"`{default}`"), name
+        assert rows[name] == said_default(field.default), name
+
+
+@pytest.mark.parametrize("task", PICTURE_TASKS)
+def test_the_tables_of_picture_options_are_the_tasks(task: str) -> None:
+    shared, own = (option_rows(below(PICTURE_PAGE, heading)) for heading in ("Of all three", f"Of {task}"))
+    rows = dict(shared + own)
+    fields = find_task(task).Options.model_fields
+    assert len(rows) == len(shared) + len(own)
+    assert set(rows) == set(fields)
+    assert [name for name in fields if name in dict(own)] == [name for name, _ in own]
+    assert rows == {name: said_default(fields[name].default) for name in rows}
+
+
+def test_the_tables_of_augmentation_are_the_settings() -> None:
+    text = below(PICTURE_PAGE, "4. Augmentation that says what it is for")
+    named = re.findall(r"^\| `(\w+)` \|", text, flags=re.M)
+    groups = [name for name, field in AugmentSettings.model_fields.items() if isinstance(field.default, Section)]
+    assert named == [*PRESETS, *groups]
 
 
 def test_the_table_of_methods_is_the_task_class() -> None:
@@ -153,6 +196,15 @@ def test_the_table_of_methods_is_the_task_class() -> None:
     assert {name for name, by in names.items() if by == "required"} == set(Task.__abstractmethods__)
     assert all(hasattr(Task, name) for name in names)
     assert len(names) >= 15
+
+
+def test_the_table_of_attributes_is_the_task() -> None:
+    text = (ROOT / "docs/tasks.md").read_text(encoding="utf-8").partition("What it may set")[2]
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|$", text, flags=re.M))
+    task = find_task("text-classification")(OPTIONS(), Weights("none", Path(), "folder", None, None, ()))
+    assert len(rows) >= 8
+    assert {name for name, says in rows.items() if not says.startswith("given: ")} <= set(vars(Task))
+    assert {name for name, says in rows.items() if says.startswith("given: ")} <= set(vars(task))
 
 
 # Recipes
@@ -208,7 +260,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for name, count in LANGUAGE_ROWS.items():
         rows = (ROOT / f"examples/text-to-sql/{name}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
         (place / f"{name}.jsonl").write_text("".join(rows[:count]), encoding="utf-8")
-    draw_pictures(folder / "examples/pictures/stamps")
+    draw_pictures(folder)
     # Converted weights stay where they are: to convert them again would take longer than all the rest.
     starters = cache_folder("starter")
     with pytest.MonkeyPatch.context() as patch:
@@ -222,14 +274,19 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def draw_pictures(folder: Path) -> None:
-    """Drawn pictures in place of those that a script builds."""
+    """Drawn pictures in place of those that a script builds, and a few photos to predict."""
     spec = spec_from_file_location("pictures", ROOT / "tests/fixtures/pictures.py")
     assert spec is not None
     assert spec.loader is not None
     drawn = sys.modules["pictures"] = module_from_spec(spec)
     spec.loader.exec_module(drawn)
-    drawn.image_folder(folder / "train", per_class=8, size=64)
-    drawn.image_folder(folder / "eval", per_class=4, size=64, seed=1)
+    stamps = folder / "examples/pictures/stamps"
+    drawn.image_folder(stamps / "train", per_class=8, size=64)
+    drawn.image_folder(stamps / "eval", per_class=4, size=64, seed=1)
+    (folder / "photos").mkdir()
+    for picture in sorted((stamps / "eval").glob("*/*0.png")):
+        with Image.open(picture) as opened:
+            opened.save(folder / "photos" / f"{picture.stem}.jpg")
 
 
 def small(words: list[str]) -> list[str]:
