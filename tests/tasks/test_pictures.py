@@ -249,3 +249,18 @@ def test_a_folder_with_one_class_and_an_empty_one_are_said(tmp_path: Path) -> No
         )
         with pytest.raises(UserError, match=words):
             fine_tune(recipe)
+
+
+def test_settings_and_classes_that_would_be_passed_over_are_said(tmp_path: Path) -> None:
+    stages = "stages=[{train: head, epochs: 1}]"
+    with pytest.raises(UserError, match=r"options\.dropout"):
+        tuned("image-classification", tmp_path, classifier(tmp_path / "a", "vit"), stages, "options.dropout=0.2")
+    kind = find_task("object-detection")
+    data = drawn.coco(tmp_path / "data2", count=4, size=(64, 64))
+    shape = kind.row_shape(kind.Options())
+    row = dict(next(iter(read_rows(str(data), shape=shape))))
+    task = kind(kind.Options(size=64), resolve(ModelSection(name=str(detector(tmp_path / "b", "yolos")))))
+    task.folders = shape.folders
+    task.facts.values["labels"] = ["something else", "and another"]
+    with pytest.raises(UserError, match="does not know the class"):
+        task.encode(row)

@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tunesmith.classifier import Classifier, ClassifierOptions
+from tunesmith.errors import UserError
 from tunesmith.model.backbone_heads import BackboneClassifier, load_backbone
 from tunesmith.model.layers import LayerGroups
 from tunesmith.model.picture_layers import picture_layers
@@ -44,6 +45,12 @@ class ImageClassification(Classifier, PictureTask):
 
     def survey(self, rows: Sequence[Row]) -> Facts:
         """Labels with their counts, and how pictures are fed."""
+        if self.options.dropout and self._own_classifier:
+            raise UserError(
+                f"options.dropout: {self.options.dropout:g} would change nothing: the model has a head of its own",
+                "recipe: options.dropout",
+                "remove it; it is for backbones that get a new head here",
+            )
         labels, shares = self.label_facts(rows)
         values, lines = self.input_facts()
         return Facts(labels | values | {"classes": self.table(labels["labels"])}, (shares, *lines))

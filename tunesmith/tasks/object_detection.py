@@ -177,7 +177,13 @@ class ObjectDetection(PictureTask):
         things = row.get("objects") or []
         height, width = int(row.get("height") or image.shape[0]), int(row.get("width") or image.shape[1])
         corners = [[x, y, x + w, y + h] for x, y, w, h in (thing["box"] for thing in things)]
-        numbers = [self._index.get(str(thing["label"]), 0) for thing in things]
+        if strange := [str(thing["label"]) for thing in things if str(thing["label"]) not in self._index]:
+            raise UserError(
+                f"the model does not know the class {strange[0]!r}",
+                f"row {row['id']}",
+                f"leave such objects out, or name them as the model does: {', '.join(self.class_names()[:10])}",
+            )
+        numbers = [self._index[str(thing["label"])] for thing in things]
         crowd = [-1 - number if thing.get("crowd") else number for number, thing in zip(numbers, things, strict=True)]
         known: tuple[Outline, ...] | None = None
         if any(thing.get("segmentation") for thing in things):

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from tunesmith.errors import UserError
 from tunesmith.pictures.classes import PictureClasses
-from tunesmith.pictures.files import is_picture_name
 from tunesmith.pictures.formats.listing import IMAGE_FOLDERS, Listing, choose_split, split_family
 from tunesmith.pictures.formats.opened import Opened, Request, looker, make_records
 from tunesmith.pictures.pairing import Pairing
@@ -169,8 +168,3 @@ def open_pictures_alone(request: Request, listing: Listing | None) -> Opened:
         root=request.root,
         total=len(names),
     )
-
-
-def is_picture_file(path: Path) -> bool:
-    """Whether a file is named as a picture."""
-    return is_picture_name(path.name)
