@@ -191,6 +191,21 @@ def test_what_is_switched_off_is_named(family: str, settings: dict[str, float], 
         assert getattr(model.config, name) == value, "the saved configuration keeps the model's own rate"
 
 
+def test_positions_that_change_while_training_are_switched_off_and_named() -> None:
+    from transformers import AutoModel, DINOv3ViTConfig
+
+    torch.manual_seed(0)
+    model = AutoModel.from_config(
+        DINOv3ViTConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48, image_size=64)
+    )
+    pictures = torch.rand(2, 3, 64, 64)
+    assert not torch.equal(model.train()(pictures)[0], model(pictures)[0]), "drawn by torch's own generator"
+    _, off = address_dropout(model)
+    assert "DINOv3ViTRopePositionEmbedding config.pos_embed_rescale (2)" in off
+    assert torch.equal(model(pictures)[0], model(pictures)[0])
+    assert model.config.pos_embed_rescale == 2.0, "the saved configuration keeps the model's own"
+
+
 def test_channel_dropout_is_switched_off_and_named() -> None:
     model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Dropout2d(0.5))
     _, off = address_dropout(model)

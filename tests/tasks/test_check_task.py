@@ -33,11 +33,12 @@ WORLDS: dict[str, list[tuple[str, dict[str, Any], set[str]]]] = {
 PICTURES: dict[str, list[tuple[str, dict[str, Any], set[str], set[str]]]] = {
     "image-classification": [
         ("resnet", {}, set(), set()),
-        ("mobilenet_v2", {"dropout": 0.2}, set(), set()),
+        ("mobilenet_v2", {}, set(), set()),
         ("convnext", {"label_smoothing": 0.1}, set(), set()),
         ("vit", {"class_weights": "balanced"}, set(), set()),
         ("vit", {"augment": "outdoor"}, {"cache-head", "cache-top"}, set()),
         ("dinov2", {"fit": "letterbox"}, set(), set()),
+        ("dinov3_vit", {"dropout": 0.2}, set(), set()),
     ],
     "object-detection": [
         ("yolox", {}, {"tally"}, set()),

@@ -208,7 +208,9 @@ def _shared_by_rows(module: nn.Module, name: str) -> bool:
 
 
 def _silence_settings(module: nn.Module, quiet: dict[int, Any]) -> set[str]:
-    """Switch off dropout whose rate a module's forward reads from its configuration (Falcon); what was switched off.
+    """Switch off what a module's forward draws at rates of its configuration; what was switched off.
+
+    Dropout (Falcon), and the change of rotary positions while training (DINOv3), which torch's own generator draws.
 
     The module gets a copy of the configuration, one for all that shared it: the model's own is saved with the weights.
     """
@@ -216,14 +218,15 @@ def _silence_settings(module: nn.Module, quiet: dict[int, Any]) -> set[str]:
     code = getattr(unwrap(type(module).forward), "__code__", None)
     if config is None or code is None or "config" not in code.co_names or hasattr(module, "save_pretrained"):
         return set()
-    read = [n for n in code.co_names if "drop" in n and isinstance(getattr(config, n, None), float)]
-    found = {n: getattr(config, n) for n in read if getattr(config, n) > 0}
+    rates = [n for n in code.co_names if "drop" in n or n in _POSITION_SETTINGS]
+    found = {n: value for n in rates if isinstance(value := getattr(config, n, None), float) and value > 0}
     if not found:
         return set()
     module.config = quiet.setdefault(id(config), copy(config))
     for name in found:
-        setattr(module.config, name, 0.0)
+        setattr(module.config, name, None if name in _POSITION_SETTINGS else 0.0)
     return {f"{type(module).__name__} config.{name} ({value:g})" for name, value in found.items()}
 
 
+_POSITION_SETTINGS = ("pos_embed_shift", "pos_embed_jitter", "pos_embed_rescale")
 _ATTENTION_SETTINGS = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
