@@ -155,7 +155,8 @@ def trainer(folder: Path, loop: Any, epochs: int) -> float:
     logging.set_verbosity_error()
     job = loop.job
     learning = {n for n, parameter in job.model.named_parameters() if parameter.requires_grad}
-    model = job.task.load()
+    # As a user has it: ours lays convolutions out channels last.
+    model = job.task.load().to(memory_format=torch.contiguous_format)
     for n, parameter in model.named_parameters():
         parameter.requires_grad_(n in learning)
     train = job.sets["train"]
@@ -190,6 +191,7 @@ def detection_step(quick: bool) -> list[dict[str, Any]]:
     from transformers import RTDetrConfig, RTDetrForObjectDetection
 
     from tunesmith.model.detectors import detection_counts, detection_sums, detector_outputs
+    from tunesmith.model.frozen_norm import sound_norms
 
     side, rows, rounds = (96, 2, 2) if quick else (320, 4, 7)
     backbone = {
@@ -213,9 +215,9 @@ def detection_step(quick: bool) -> list[dict[str, Any]]:
         for x, c, s in zip(labels, corners, sizes, strict=True)
     ]
 
-    def side_of(step: Any) -> Any:
+    def side_of(step: Any, prepare: Any = lambda model: model) -> Any:
         torch.manual_seed(0)
-        model = RTDetrForObjectDetection(config).train()
+        model = prepare(RTDetrForObjectDetection(config)).train()
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
 
         def work() -> None:
@@ -231,7 +233,10 @@ def detection_step(quick: bool) -> list[dict[str, Any]]:
         sums = detection_sums(model, outputs, targets)
         return torch.stack([value / counts[name.rsplit("/", 1)[-1]] for name, value in sums.items()]).sum()
 
-    sides = side_of(ours), side_of(lambda model: model(pixel_values=pixels, labels=own).loss)
+    def as_loaded(model: Any) -> Any:
+        return sound_norms(model).to(memory_format=torch.channels_last)
+
+    sides = side_of(ours, as_loaded), side_of(lambda model: model(pixel_values=pixels, labels=own).loss)
     in_turn(1, *sides)
     mine, theirs = in_turn(rounds, *sides)
     size = {"pictures": rows, "pixels": side, "objects": 5}

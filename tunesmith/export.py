@@ -89,7 +89,7 @@ def merge_adapter(
     need_finished(opened)
     task = load_task(opened)
     if not task.adapted:
-        other = "".join(f", or write --format {name} --out FILE.{name}" for name in task.exports)
+        other = "".join(f", or write --format {name} --out NAME{ending}" for name, ending in task.exports.items())
         what = "this run has no adapter: its model is whole as it is"
         raise UserError(what, str(opened.model), f"copy {opened.model}{other}")
     need_free(out)
@@ -140,7 +140,8 @@ class Exported:
     measured: dict[str, Any]
 
     def __str__(self) -> str:
-        rows = self.measured["verified"]["pictures"]
+        verified = self.measured["verified"]
+        rows = next(verified[unit] for unit in ("pictures", "recordings") if unit in verified)
         lines = [
             f"{one['output']}: largest difference {one['largest']:.2e} (at most {one['tolerance']:g})"
             for one in self.measured["verified"]["differences"]
@@ -192,9 +193,10 @@ def export(
 
 
 def _export_as(format: str, run: Run, task: Task, out: Path, progress: Callable[[str, int, int], None]) -> Exported:
-    beside = out.with_suffix(".json")
-    if out.suffix != f".{format}":
-        raise UserError(f"--out {out}: the file's name must end in .{format}", "command line", f"write {out}.{format}")
+    ending = task.exports[format]
+    beside = out.with_suffix(".json") if ending else out.with_name(f"{out.name}.json")
+    if ending and out.suffix != ending:
+        raise UserError(f"--out {out}: the file's name must end in {ending}", "command line", f"write {out}{ending}")
     for place in (out, beside):
         if place.exists():
             raise UserError("something is there already", str(place), "name a file that does not exist")
@@ -209,7 +211,7 @@ def _export_as(format: str, run: Run, task: Task, out: Path, progress: Callable[
         made = Exported(out, task.export(format, model, rows, out))
         beside.write_text(json.dumps(made.measured, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     except OSError as fault:
-        out.unlink(missing_ok=True)
+        shutil.rmtree(out) if out.is_dir() else out.unlink(missing_ok=True)
         raise UserError(f"it can't be written: {fault.strerror}", str(out), "choose another place") from fault
     return made
 

@@ -47,7 +47,8 @@ def worst_stage(
 
     recipe, task = prepared.source.recipe, prepared.task
     batch, lengths = _worst_batch(task, train, micro)
-    evaluation = task.evaluation_bytes(model) or _evaluation(prepared, model, dropout, train)
+    most = train.together(recipe.batch.eval_rows, plan.device.partition(":")[0])
+    evaluation = task.evaluation_bytes(model) or _evaluation(prepared, model, dropout, train, most)
     width = getattr(getattr(model, "config", None), "hidden_size", 1024)
     best: tuple[MemoryPlan, int] | None = None
     for index, stage in enumerate(plan.resolved):
@@ -78,11 +79,11 @@ def worst_stage(
     return best
 
 
-def _evaluation(prepared: Prepared, model: nn.Module, dropout: RowKeys, train: Loader) -> int:
+def _evaluation(prepared: Prepared, model: nn.Module, dropout: RowKeys, train: Loader, most: int) -> int:
     """What a pass over a batch of evaluation takes beside the weights, where the shape alone tells."""
     from tunesmith.model.memory import passing_bytes
 
-    task, most = prepared.task, prepared.source.recipe.batch.eval_rows
+    task = prepared.task
     count = min(most, max(len(prepared.held_out), len(train)))
     batch, lengths = _worst_batch(task, train, count)
     modes = [(module, module.training) for module in model.modules()]

@@ -118,7 +118,7 @@ def probed(journey: Journey, task: Task, model: nn.Module) -> dict[str, list[Any
     """What a model says of every probe of its task."""
     return {
         name: predicted(journey, task.validate, loader_of(journey.prepared, rows), f"probing {name}", model)
-        for name, rows in task.probes().items()
+        for name, rows in task.probes(journey.prepared.held_out).items()
     }
 
 

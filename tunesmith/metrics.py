@@ -360,3 +360,10 @@ def number_scores(found: Sequence[float], true: Sequence[float]) -> dict[str, fl
     spread = sum((t - mean) ** 2 for t in true)
     r2 = 1 - left / spread if spread else float(left == 0)
     return {"mean_absolute_error": sum(abs(f - t) for f, t in zip(found, true, strict=True)) / len(true), "r2": r2}
+
+
+def simple_scores(goal: str, predictions: Sequence[object], true: Sequence[object]) -> dict[str, float]:
+    """``accuracy`` of equal texts, or what ``number_scores`` says of numbers."""
+    if goal == "accuracy":
+        return {"accuracy": sum(str(p) == str(t) for p, t in zip(predictions, true, strict=True)) / len(true)}
+    return number_scores([float(str(p)) for p in predictions], [float(str(t)) for t in true])

@@ -178,6 +178,8 @@ def loader_of(prepared: Prepared, rows: Sequence[Any], views: int = 0) -> Loader
         encode_many=task.encode_many,
         views=views,
         seed=prepared.source.recipe.run.seed,
+        cpu_rows=task.cpu_rows,
+        row_length=task.row_length,
     )
 
 

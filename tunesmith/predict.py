@@ -280,7 +280,7 @@ def run_model(
     from tunesmith.train.inference import predict_rows
 
     engine = LocalEngine(pick_device(device))
-    loader = Loader(table, encode or task.encode, task.collate, length=task.length, inputs=task.inputs)
+    loader = Loader(table, encode or task.encode, task.collate, length=task.length, cpu_rows=task.cpu_rows)
     return predict_rows(
         model.to(engine.device),
         predictor or task.predict,

@@ -94,7 +94,7 @@ def _probes(journey: Journey, task: Any, model: nn.Module) -> dict[str, Any]:
     alone = journey.engine.alone()
     after = _with_engine(journey, alone, lambda: probed(journey, task, model))
     found = {}
-    for name, rows in task.probes().items():
+    for name, rows in task.probes(journey.prepared.held_out).items():
         metric, higher = task.validation_metric
         judge = task.of_validation()
         found[name] = compare(
@@ -117,11 +117,9 @@ def _comparisons(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
             low, high = probe["interval"]
             rows.append([name, probe["rows"], probe["base"], probe["tuned"], f"[{low:+.3f}, {high:+.3f}]"])
         metric = next(iter(scores["probes"].values()))["metric"]
-        columns = ["probe", "texts", f"{metric} before", "after", "95 % interval of the difference"]
-        note = "Rows of other kinds, which nothing was learned from."
-        panels.append(
-            {"kind": "table", "title": "What must not get worse", "columns": columns, "rows": rows, "note": note}
-        )
+        columns = ["probe", "rows", f"{metric} before", "after", "95 % interval of the difference"]
+        note = "Rows of other kinds, or under other conditions, which nothing was learned from."
+        panels.append({"kind": "table", "title": "Beside the verdict", "columns": columns, "rows": rows, "note": note})
     return panels
 
 

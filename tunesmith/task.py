@@ -69,6 +69,8 @@ class Task(ABC):
     """Names of tensors in a batch that do not hold one entry a row."""
     one_pass: bool = True
     """Whether ``predict`` is one forward pass over the batch, so that recorded activations can stand in below."""
+    cpu_rows: ClassVar[int | None] = None
+    """Most rows in one forward pass without gradients on a CPU, whose caches hold no more; None: ``eval_rows``."""
     validation_goal: str | None = None
     """The metric of what ``validate`` predicts, which picks the best weights; None: ``goal``."""
     validation_higher: bool = True
@@ -90,8 +92,8 @@ class Task(ABC):
     """peft's name of the task (``SEQ_CLS``), which a saved adapter carries so that peft builds the right model."""
     pipeline_tag: ClassVar[str | None] = None
     """The Hugging Face name of the task, for the model card."""
-    exports: ClassVar[tuple[str, ...]] = ()
-    """Formats that ``export`` can write beside the task's own (``onnx``)."""
+    exports: ClassVar[Mapping[str, str]] = {}
+    """Formats that ``export`` can write, each with how its file's name ends; a folder where that is empty."""
     reads_files: ClassVar[bool] = False
     """Whether a row names a file: one that can't be read is named, and the others are predicted."""
 
@@ -145,8 +147,6 @@ class Task(ABC):
     def predict(self, model: nn.Module, batch: Batch) -> list[Any]:
         """One JSON-able prediction per row of the batch."""
 
-    # What follows has a default.
-
     @classmethod
     def row_shape(cls, options: Any, *, answered: bool = True) -> RowShape | None:
         """How raw rows of several shapes become rows with this task's columns; None where they have them already.
@@ -178,8 +178,8 @@ class Task(ABC):
         """
         raise LookupError(f"{type(self).__name__} has a reference_width but no reference")
 
-    def probes(self) -> dict[str, list[Row]]:
-        """Rows by name on which base and tuned are compared by ``validate`` for what must not get worse."""
+    def probes(self, held_out: Sequence[Row]) -> dict[str, list[Row]]:
+        """Rows by name on which ``validate`` compares base and tuned, too: of other kinds, or judged otherwise."""
         return {}
 
     def preview(self, rows: Sequence[Row]) -> list[Preview]:
@@ -201,15 +201,12 @@ class Task(ABC):
     def score(self, predictions: Sequence[Any], rows: Sequence[Row]) -> Scores:
         """Metrics of predictions against rows, ``goal`` among them.
 
-        By default every prediction is held against its row's ``target``: ``accuracy`` of equal texts, or
-        ``mean_absolute_error`` and ``r2`` of numbers.
+        By default each is held against its ``target``: ``accuracy`` of texts, ``mean_absolute_error`` of numbers.
         """
         true = [row[self.target] for row in rows] if self.target else []
-        if self.goal == "accuracy":
-            return {"accuracy": sum(str(p) == str(t) for p, t in zip(predictions, true, strict=True)) / len(true)}
-        from tunesmith.metrics import number_scores
+        from tunesmith.metrics import simple_scores
 
-        return number_scores([float(p) for p in predictions], [float(t) for t in true])
+        return simple_scores(self.goal, predictions, true)
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -274,6 +271,10 @@ class Task(ABC):
         if not blocks:
             return [head, Stage(train="all", epochs=3, lr=1e-4)]
         return [head, Stage(train=Top(top=max(1, blocks // 3)), epochs=3, lr=1e-4, layer_decay=0.8)]
+
+    def row_length(self, row: Row) -> int | None:
+        """The ``length`` of a row's example where it can be told without encoding it; else None."""
+        return None
 
     def length(self, example: Example) -> int:
         """How long an example is along the axis that ``collate`` pads; 1 where nothing is padded."""

@@ -140,47 +140,65 @@ def _tell(*command: str) -> str:
 
 
 def _fetch_stamps(folder: Path) -> None:
-    """Download the package, whose digest apt checks, and keep its PNG files and its copyright file."""
-    fixes = (f"apt-get update && apt-get install --no-install-recommends {STAMPS_PACKAGE}",
-             "--stamps FOLDER, where the stamps are already there")  # fmt: skip
+    """Keep the package's PNG files and its copyright file; its sounds and texts never reach the disk."""
+
+    def wanted(name: PurePosixPath) -> str | None:
+        if name.suffix == ".png" and name.is_relative_to(INSIDE):
+            return f"stamps/{name.relative_to(INSIDE)}"
+        return "copyright" if name.name == "copyright" else None
+
+    fetch(STAMPS_PACKAGE, "161 MB", wanted, folder, "--stamps FOLDER, where the stamps are already there")
+    if not (folder / "stamps").is_dir():
+        stop(f"{STAMPS_PACKAGE} holds no stamps", "--stamps FOLDER, where they are already there")
+
+
+def fetch(name: str, size: str, wanted: Callable[[PurePosixPath], str | None], folder: Path, fix: str) -> str:
+    """Download a Debian package, whose digest apt checks, and keep some of its files; its name and version.
+
+    Args:
+        name: Of the package.
+        size: For a person.
+        wanted: Where a file of it goes below the folder; None leaves it out.
+        folder: Where they go; the version is noted there, too.
+        fix: What else a person can do.
+    """
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
-            stop(f"the stamps come in the Debian package {STAMPS_PACKAGE}, and there is no {tool} here", *fixes[::-1])
-    sys.stdout.write(f"fetching {STAMPS_PACKAGE} (161 MB, once)\n")
+            install = f"apt-get update && apt-get install --no-install-recommends {name}"
+            stop(f"this comes in the Debian package {name}, and there is no {tool} here", fix, install)
+    sys.stdout.write(f"fetching {name} ({size}, once)\n")
     sys.stdout.flush()
     with tempfile.TemporaryDirectory() as place:
-        done = subprocess.run(["apt-get", "download", "--quiet", STAMPS_PACKAGE], cwd=place, check=False,
+        done = subprocess.run(["apt-get", "download", "--quiet", name], cwd=place, check=False,
                               capture_output=True, text=True)  # fmt: skip
         package = next(Path(place).glob("*.deb"), None)
         if done.returncode or package is None:
             said = (done.stderr.strip().splitlines() or ["nothing was downloaded"])[-1]
-            stop(f"apt-get could not download {STAMPS_PACKAGE}: {said}", *fixes)
-        _unpack(package, folder)
-        version = _tell("dpkg-deb", "--field", str(package), "Version")
-    (folder / VERSION_FILE).write_text(f"{STAMPS_PACKAGE} {version}\n", encoding="utf-8")
+            install = f"apt-get update && apt-get install --no-install-recommends {name}"
+            stop(f"apt-get could not download {name}: {said}", install, fix)
+        _unpack(package, wanted, folder, fix)
+        version = f"{name} {_tell('dpkg-deb', '--field', str(package), 'Version')}"
+    (folder / VERSION_FILE).write_text(version + "\n", encoding="utf-8")
+    return version
 
 
-def _unpack(package: Path, folder: Path) -> None:
-    """Take the stamps out of a .deb, file by file; its sounds and texts never reach the disk."""
+def _unpack(package: Path, wanted: Callable[[PurePosixPath], str | None], folder: Path, fix: str) -> None:
+    """Take files out of a .deb one by one."""
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(package)], stdout=subprocess.PIPE) as process:
         with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
             for member in archive:
                 name = PurePosixPath(member.name)
-                if not member.isfile() or ".." in name.parts:
-                    continue
-                if name.suffix == ".png" and name.is_relative_to(INSIDE):
-                    target = folder / "stamps" / name.relative_to(INSIDE)
-                elif name.name == "copyright":
-                    target = folder / "copyright"
-                else:
+                place = wanted(name) if member.isfile() and ".." not in name.parts else None
+                if place is None:
                     continue
                 stream = archive.extractfile(member)
                 assert stream is not None
+                target = folder / place
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(stream.read())
         process.communicate()
-    if process.returncode or not (folder / "stamps").is_dir():
-        stop(f"{package.name} can't be unpacked, or holds no stamps", "--stamps FOLDER, where they are already there")
+    if process.returncode:
+        stop(f"{package.name} can't be unpacked", fix)
 
 
 def _fetch_photos(folder: Path) -> None:

@@ -19,6 +19,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from tests.fixtures import sounds
 from tunesmith.errors import EXIT_DONE, UserError
 from tunesmith.machine import cache_folder
 from tunesmith.model.starter import locate
@@ -38,6 +39,7 @@ GUIDES = [
     ROOT / "README.md",
     *(ROOT / "docs" / f"{name}.md" for name in ("text-classification", "language-models", "recipe", "tasks")),
     ROOT / "docs/pictures.md",
+    ROOT / "docs/speech.md",
 ]
 DEMO = "recipes/text-classification.yaml"
 LANGUAGE = "recipes/text-to-sql.yaml"
@@ -55,6 +57,13 @@ PICTURE_TASKS = ["image-classification", "object-detection", "image-segmentation
 PICTURES_SMALL = [
     "options.size=64",
     "audit.accept={few-rows: drawn, near-picture-leak: drawn, repeated-picture: drawn}",
+]
+SPEECH = "recipes/speech-to-text.yaml"
+SPEECH_PAGE = ROOT / "docs/speech.md"
+SPEECH_TASKS = ["speech-to-text", "speech-ctc"]
+SPEECH_SMALL = [
+    "options.also_under=[]",
+    "audit.accept={few-rows: drawn, near-audio-leak: drawn, noisy: drawn, narrow-band: drawn, speaking-rate: drawn}",
 ]
 ROWS = 96
 OPTIONS = find_task("text-classification").Options
@@ -107,8 +116,8 @@ def test_the_pictures_are_small_and_pictures() -> None:
 
 def options_of(page: Path, key: str) -> Any:
     """The options that a page talks of: its task's; of a page about several, the first that have the setting."""
-    every_kind = ["causal-lm", *PICTURE_TASKS]
-    tasks = {"language-models.md": ["causal-lm"], "pictures.md": PICTURE_TASKS}
+    every_kind = ["causal-lm", *PICTURE_TASKS, *SPEECH_TASKS]
+    tasks = {"language-models.md": ["causal-lm"], "pictures.md": PICTURE_TASKS, "speech.md": SPEECH_TASKS}
     tasks |= dict.fromkeys(("CHANGELOG.md", "decisions.md"), every_kind)
     of_page = [find_task(name).Options for name in tasks.get(page.name, [])]
     name = key.split(".")[1] if "." in key else ""
@@ -152,8 +161,8 @@ def below(page: Path, heading: str) -> str:
 
 def said_default(default: Any) -> str:
     """A default as the tables write it; of augmentation its preset."""
-    if isinstance(default, AugmentSettings):
-        assert default == PRESETS[default.preset]
+    if hasattr(default, "preset"):
+        assert not isinstance(default, AugmentSettings) or default == PRESETS[default.preset]
         default = default.preset
     elif isinstance(default, (bool, list)):
         default = json.dumps(default)
@@ -171,9 +180,13 @@ def test_the_table_of_options_is_the_task(page: str, task: str) -> None:
         assert rows[name] == said_default(field.default), name
 
 
-@pytest.mark.parametrize("task", PICTURE_TASKS)
-def test_the_tables_of_picture_options_are_the_tasks(task: str) -> None:
-    shared, own = (option_rows(below(PICTURE_PAGE, heading)) for heading in ("Of all three", f"Of {task}"))
+@pytest.mark.parametrize(
+    ("task", "page", "shared_by"),
+    [*((task, PICTURE_PAGE, "Of all three") for task in PICTURE_TASKS),
+     *((task, SPEECH_PAGE, "Of both") for task in SPEECH_TASKS)],
+)  # fmt: skip
+def test_the_tables_of_options_are_the_tasks(task: str, page: Path, shared_by: str) -> None:
+    shared, own = (option_rows(below(page, heading)) for heading in (shared_by, f"Of {task}"))
     rows = dict(shared + own)
     fields = find_task(task).Options.model_fields
     assert len(rows) == len(shared) + len(own)
@@ -187,6 +200,15 @@ def test_the_tables_of_augmentation_are_the_settings() -> None:
     named = re.findall(r"^\| `(\w+)` \|", text, flags=re.M)
     groups = [name for name, field in AugmentSettings.model_fields.items() if isinstance(field.default, Section)]
     assert named == [*PRESETS, *groups]
+
+
+def test_the_tables_of_sound_augmentation_are_the_settings() -> None:
+    from tunesmith.speech.augment import PRESETS as SOUNDS
+    from tunesmith.speech.augment import AugmentSettings as SoundSettings
+
+    named = re.findall(r"^\| `([\w-]+)` \|", below(SPEECH_PAGE, "4. Augmentation"), flags=re.M)
+    groups = [name for name, field in SoundSettings.model_fields.items() if isinstance(field.default, Section)]
+    assert named == [*SOUNDS, *groups]
 
 
 def test_the_table_of_methods_is_the_task_class() -> None:
@@ -246,6 +268,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         locate("starter:minilm-l6")
         locate("starter:smollm2-135m")
         locate("starter:mobilenet-v2")
+        locate("starter:whisper-base")
     except UserError as fault:
         if os.environ.get("CI", "").lower() == "true":
             raise
@@ -261,6 +284,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         rows = (ROOT / f"examples/text-to-sql/{name}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
         (place / f"{name}.jsonl").write_text("".join(rows[:count]), encoding="utf-8")
     draw_pictures(folder)
+    draw_sounds(folder)
     # Converted weights stay where they are: to convert them again would take longer than all the rest.
     starters = cache_folder("starter")
     with pytest.MonkeyPatch.context() as patch:
@@ -289,10 +313,20 @@ def draw_pictures(folder: Path) -> None:
             opened.save(folder / "photos" / f"{picture.stem}.jpg")
 
 
+def draw_sounds(folder: Path) -> None:
+    """Drawn speech in place of the prompts that a script fetches, and a few calls to transcribe."""
+    for side, count, seed in (("train", 8, 0), ("eval", 4, 1)):
+        sounds.audio_folder(folder / "examples/prompts" / side, count, name="metadata.jsonl", seed=seed)
+    (folder / "calls").mkdir()
+    sounds.spoken(folder / "calls/one.wav", "sun rain wind")
+
+
 def small(words: list[str]) -> list[str]:
     """A command at small size: fewer epochs, smaller steps where a test of rates needs many."""
     if words[0] in ("train", "plan", "audit") and LANGUAGE in words:
         return [*words, *LANGUAGE_SMALL, "stages.0.epochs=1"]
+    if words[0] in ("train", "plan", "audit") and SPEECH in words:
+        return [*words, *SPEECH_SMALL, "stages.0.epochs=1"]
     if words[0] in ("train", "plan", "audit") and PICTURES in words:
         return [*words, *PICTURES_SMALL, "stages.0.epochs=1", "stages.1.epochs=1"]
     if words[0] == "train":

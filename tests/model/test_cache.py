@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from tunesmith.data.loader import Loader
 from tunesmith.machine import cache_folder
 from tunesmith.model.adapters import attach
-from tunesmith.model.cache import ActivationCache, find_boundary, predicted_bytes
+from tunesmith.model.boundary import find_boundary
+from tunesmith.model.cache import ActivationCache, predicted_bytes
 from tunesmith.model.dropout import address_dropout
 from tunesmith.model.layers import LayerGroups
 from tunesmith.model.memory import MetaAnswers
@@ -162,7 +163,7 @@ TOP = {
     "big_bird": "bert.encoder.layer.1", "gpt2": "transformer.h.1", "falcon": "transformer.h.1",
     "bloom": "transformer.h.1", "gpt_neox": "gpt_neox.layers.1", "opt": "model.decoder.layers.1",
     # The decoder reads the encoder's states past its own lower block, so the cut lies where the encoder ends.
-    "bart": "model.encoder.layers.1", "t5": "transformer.encoder.block.1",
+    "bart": "model.encoder", "t5": "transformer.encoder",
 } | dict.fromkeys(("modernbert", "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "phi", "phi3", "smollm3",
                    "mixtral"), "model.layers.1")  # fmt: skip
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tunesmith.errors import UserError
-from tunesmith.model.cache import Boundary, find_boundary
+from tunesmith.model.boundary import Boundary, find_boundary
 from tunesmith.model.layers import LayerGroups
 from tunesmith.model.yolox import (
     Preprocessing,

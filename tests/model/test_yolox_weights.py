@@ -160,6 +160,20 @@ def official(file: Path, model: Yolox, **more: Any) -> None:
     torch.save({"start_epoch": 300, "model": model.state_dict(), "best_ap": 0.4, **more}, file)
 
 
+def test_a_command_makes_a_folder_that_a_recipe_can_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tunesmith.cli import main
+
+    official(tmp_path / "mine.pth", Yolox(YoloxConfig(80, 0.33, 0.125)).eval())
+    for place, code in (("made", 0), ("made", 2)):
+        monkeypatch.setattr(
+            "sys.argv", ["tunesmith", "convert", str(tmp_path / "mine.pth"), "--out", str(tmp_path / place)]
+        )
+        with pytest.raises(SystemExit) as done:
+            main()
+        assert done.value.code == code
+    assert Yolox.from_pretrained(tmp_path / "made").config.classes == 80
+
+
 def test_official_files_load_by_name(tmp_path: Path) -> None:
     model, file = Yolox(YoloxConfig(80, 0.33, 0.125)).eval(), tmp_path / "yolox_mine.pth"
     official(file, model, optimizer={"state": {}, "param_groups": [{"lr": 0.01}]})

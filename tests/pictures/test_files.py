@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from tests.fixtures.picture_sources import png_of_size, save, save_turned
-from tunesmith.pictures.ahead import ahead
+from tunesmith.data.ahead import ahead
 from tunesmith.pictures.files import PictureFault, find_picture, look_at_picture, read_picture
 from tunesmith.pictures.orientation import TURNS, orientation_of, turn_pixels, turn_points
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures import sounds
 from tunesmith.errors import UserError
 from tunesmith.model.starter import PREFIX, locate
 from tunesmith.plan import make_plan
@@ -53,6 +54,19 @@ def pictures(source: Source, folder: Path) -> list[str]:
     ]
 
 
+def recordings(source: Source, folder: Path) -> list[str]:
+    """Drawn speech in place of what a script fetches, as settings; nothing for tasks without sound."""
+    if not source.recipe.task.startswith("speech"):
+        return []
+    for side, count, seed in (("train", 10, 0), ("eval", 4, 1)):
+        sounds.audio_folder(folder / "sounds" / side, count, name="metadata.jsonl", seed=seed)
+    codes = ("few-rows", "near-audio-leak", "noisy", "narrow-band", "speaking-rate")
+    return [
+        *(f"data.{side}={folder / 'sounds' / side}" for side in ("train", "eval")),
+        f"audit.accept={{{', '.join(f'{code}: drawn' for code in codes)}}}",
+    ]
+
+
 def need_weights(source: Source) -> None:
     """Skip, with the reason, where a starter's package is not installed; in CI that is an error."""
     if not source.recipe.model.name.startswith(PREFIX):
@@ -82,7 +96,7 @@ def test_there_are_recipes_and_each_says_how_it_is_run() -> None:
 def test_a_recipe_plans_as_it_stands(path: Path, tmp_path: Path) -> None:
     source = read_recipe(path.relative_to(ROOT))
     need_weights(source)
-    if drawn := pictures(source, tmp_path):
+    if drawn := [*pictures(source, tmp_path), *recordings(source, tmp_path)]:
         source = read_recipe(path.relative_to(ROOT), drawn)
     prepared = prepare(source)
     assert prepared.errors() == []
@@ -99,6 +113,7 @@ def test_a_recipe_trains_at_small_size(path: Path, tmp_path: Path) -> None:
     need_weights(written)
     few = [f"stages.{i}.epochs=1" for i in range(len(written.recipe.stages or ()))]
     smaller = SMALL.get(written.recipe.task, [f"data.limit={ROWS}"]) + pictures(written, tmp_path)
+    smaller += recordings(written, tmp_path)
     run = fine_tune(path.relative_to(ROOT), [f"run.folder={tmp_path}", *smaller, *few])
     scores, receipts = run.read_json("scores.json"), run.read_json("receipts.json")
     assert 0 < scores["rows"] < ROWS / 2

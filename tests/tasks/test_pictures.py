@@ -117,11 +117,12 @@ def test_every_classifier_learns_and_loads_in_transformers(tmp_path: Path, famil
 
 @pytest.mark.parametrize("family", ["yolox", "yolos", "rt_detr", "rt_detr_v2", "d_fine"])
 def test_every_detector_learns_and_keeps_the_ids_of_its_source(tmp_path: Path, family: str) -> None:
-    stages = "stages=[{train: all, epochs: 6, lr: 2e-3}]"
+    stages = "stages=[{train: all, epochs: 12, lr: 5e-4}]"
     run = tuned("object-detection", tmp_path, detector(tmp_path / "model", family), stages)
     assert broken(run) == []
     found = losses(run)
-    assert np.mean(found[-3:]) < np.mean(found[:3])
+    # Every third step is one of one picture.
+    assert np.mean(found[-9:]) < np.mean(found[:9])
     table = run.read_json("facts.json")["values"]["classes"]
     assert [(entry["name"], entry["source_id"]) for entry in table] == list(zip(LABELS, (3, 7, 40), strict=True))
     scores = run.read_json("scores.json")

@@ -11,7 +11,7 @@ from tunesmith.checks.world import (
     DoesNotApply,
     Measured,
     World,
-    distance,
+    apart,
     fresh_facts,
     largest,
     loss_sums,
@@ -51,7 +51,7 @@ def predictions_do_not_depend_on_the_batch(world: World) -> Measured:
     together = predictions(task, model, [world.batch(world.spread)])
     alone = predictions(task, model, [world.batch([i]) for i in world.spread])
     backward = predictions(task, model, [world.batch(world.spread[::-1])])[::-1]
-    worst = largest([distance(together, alone), distance(together, backward)])
+    worst = largest([apart(task, together, alone), apart(task, together, backward)])
     return within(worst, 1e-5, "largest difference of any number: eight rows at once, one by one, in reverse")
 
 
@@ -105,7 +105,7 @@ def saving(world: World) -> Measured:
     again = stranger.load()
     reread = world.loader(task=stranger).batch(world.spread)
     told, told_loss = predictions(stranger, again, [reread]), loss_sums(stranger, again, reread)
-    worst = distance(before, told)
+    worst = apart(task, before, told)
     losses = largest(abs(loss[k] - told_loss.get(k, np.inf)) / max(1.0, abs(loss[k])) for k in loss)
     detail = f"all weights changed at random first; predictions differ by {worst:.1e}, losses by {losses:.1e}"
     return within(largest([worst, losses]), 1e-5, detail)

@@ -217,6 +217,14 @@ def distance(a: Any, b: Any) -> float:
     return 0.0 if a == b else np.inf
 
 
+def apart(task: Any, found: Sequence[Any], other: Sequence[Any]) -> float:
+    """How far predictions are apart, as the task counts it, or by their numbers; infinite where some are missing."""
+    if len(found) != len(other):
+        return float(np.inf)
+    own = [task.distance(a, b) for a, b in zip(found, other, strict=True)]
+    return largest(distance(a, b) if o is None else o for o, a, b in zip(own, found, other, strict=True))
+
+
 def same(a: Any, b: Any) -> bool:
     """Whether two encoded values are equal, tensors bit for bit."""
     import torch

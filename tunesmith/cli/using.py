@@ -5,6 +5,7 @@ Nothing heavy is imported before a verb needs it.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -35,10 +36,12 @@ def predict(
     run: RunPath,
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(help="Plain inputs, files of rows; pictures, folders, patterns in quotes.", metavar="INPUT"),
+        typer.Argument(
+            help="Plain inputs, files of rows; pictures, recordings, folders, patterns in quotes.", metavar="INPUT"
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for predictions.json and drawn pictures; it must not exist.")
+        Path | None, typer.Option(help="Folder for predictions.json, drawn pictures, subtitles; it must not exist.")
     ] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Talk to the model, turn by turn.")] = False,
     as_json: AsJson = False,
@@ -80,7 +83,8 @@ def export(
     run: RunPath,
     out: Annotated[Path, typer.Option(help="Folder for the merged model, or file; it must not exist.")],
     format: Annotated[
-        str | None, typer.Option(help="merge (default: an adapter into its base) or, of pictures, onnx.")
+        str | None,
+        typer.Option(help="merge (default: an adapter into its base); of pictures onnx; of Whisper ctranslate2, ggml."),
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="Type of the merged weights: bf16 (default), fp16 or fp32.")] = None,
     as_json: AsJson = False,
@@ -94,6 +98,30 @@ def export(
         emit(made.to_json())
     else:
         tell(str(made))
+    return EXIT_DONE
+
+
+@app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(help="Weights in another layout: a .pth file of the official YOLOX.")],
+    out: Annotated[Path, typer.Option(help="Folder for the converted model; it must not exist or be empty.")],
+    as_json: AsJson = False,
+) -> int:
+    """Write weights of another layout as a folder that a recipe can name (official YOLOX)."""
+    from tunesmith.model.yolox_weights import convert_official
+
+    if not file.is_file():
+        raise UserError(f"there is no file {file}", "command line", "name a .pth file of the official YOLOX")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError("something is there already", str(out), "name a folder that does not exist")
+    with progress_bar(as_json), quiet_libraries():
+        out.mkdir(parents=True, exist_ok=True)
+        try:
+            convert_official(file, out)
+        except BaseException:
+            shutil.rmtree(out)
+            raise
+    emit({"folder": str(out)}) if as_json else tell(f"model: {out}\nwrite in a recipe: model: {out}")
     return EXIT_DONE
 
 

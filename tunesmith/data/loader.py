@@ -92,6 +92,8 @@ class Loader:
         views: How many drawn versions of each row take turns from epoch to epoch; 0: a new one every epoch. With
             them nothing is random any more: place ``i + len(loader) * v`` holds view ``v`` of row ``i``.
         seed: Of the views.
+        cpu_rows: Most rows that a CPU takes in one forward pass without gradients.
+        row_length: The task's ``row_length``; where it tells, no row is encoded for its length.
     """
 
     def __init__(
@@ -107,11 +109,13 @@ class Loader:
         encode_many: Callable[[Sequence[Row]], list[Example]] | None = None,
         views: int = 0,
         seed: int = 0,
+        cpu_rows: int | None = None,
+        row_length: Callable[[Row], int | None] = lambda _row: None,
     ) -> None:
         self._encode_many = encode_many if not views else None
-        self.views, self._seed = views, seed
+        self.views, self._seed, self._cpu_rows = views, seed, cpu_rows
         self.rows, self.random, self.workers = rows, random, workers
-        self._length, self._inputs = length, tuple(inputs)
+        self._length, self._inputs, self._row_length = length, tuple(inputs), row_length
         self._encode, self._collate = encode, collate
         self._memo: dict[int, Example] = {}
         self._memo_bytes = 0
@@ -127,6 +131,9 @@ class Loader:
         places = len(self.rows) * max(1, self.views)
         if self._length is None:
             return [1] * places
+        known = [one for row in self.rows if (one := self._row_length(row)) is not None]
+        if len(known) == len(self.rows):
+            return known * max(1, self.views)
         if self._encode_many is None:
             return [self._length(self.example(i)) for i in range(places)]
         out: list[int] = []
@@ -136,6 +143,10 @@ class Loader:
                 out.append(self._length(example))
                 self._keep(index, example)
         return out
+
+    def together(self, rows: int, device: str) -> int:
+        """Rows of one forward pass without gradients, of at most ``rows``, on a type of device."""
+        return min(rows, self._cpu_rows) if self._cpu_rows and device == "cpu" else rows
 
     @cached_property
     def ids(self) -> list[str]:

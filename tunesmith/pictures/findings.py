@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tunesmith.pictures.ahead import ahead
+from tunesmith.data.ahead import ahead
 from tunesmith.pictures.files import MOST_PIXELS, PictureFault, folder_of
 from tunesmith.pictures.likeness import Sight, near_pairs, same_pixels, see
 from tunesmith.types import Finding, Row

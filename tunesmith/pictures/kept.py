@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import os
-import tempfile
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from tunesmith.errors import UserError
-from tunesmith.machine import cache_folder
+from tunesmith.data.kept_files import KeptFiles
 
 _EXACT_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
-class PictureStore:
+class PictureStore(KeptFiles):
     """A folder of pictures by the digest of their bytes; what is there already is not written again.
 
     Args:
         folder: By default ``pictures`` in the cache folder.
-
-    Attributes:
-        used: Whether any picture was taken.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder
-        self.used = False
-
-    @cached_property
-    def folder(self) -> Path:
-        """Where the pictures lie; names in rows are relative to it."""
-        return self._folder or cache_folder() / "pictures"
+        super().__init__(folder, kind="pictures")
 
     def take(self, value: Any) -> str | None:
         """The name of a picture that is bytes, ``{"bytes", "path"}``, a Pillow picture or an array of uint8.
@@ -53,33 +39,9 @@ class PictureStore:
         if isinstance(value, Image.Image):
             value = _encoded(value)
         if isinstance(value, (bytes, bytearray, memoryview)):
-            self.used = True
-            return self._write(bytes(value))
+            content = bytes(value)
+            return self.write(content, _suffix(content))
         return None
-
-    def _write(self, content: bytes) -> str:
-        digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-        name = f"{digest[:2]}/{digest}{_suffix(content)}"
-        path = self.folder / name
-        if path.is_file() and path.stat().st_size == len(content):
-            return name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, other = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(content)
-                Path(other).replace(path)
-            except BaseException:
-                Path(other).unlink(missing_ok=True)
-                raise
-        except OSError as error:
-            raise UserError(
-                f"pictures that stand inside rows are written to files, and the folder takes none ({error.strerror})",
-                str(self.folder),
-                "make space there, or set the environment variable TUNESMITH_CACHE to another folder",
-            ) from error
-        return name
 
 
 def _is_pixels(value: Any) -> bool:

@@ -73,7 +73,7 @@ def result_table(scores: Mapping[str, Any], receipts: Sequence[Mapping[str, Any]
     for name, probe in (scores.get("probes") or {}).items():
         low, high = probe["interval"]
         parts.append(
-            f"{name}: {probe['metric']} {probe['base']:.4f} -> {probe['tuned']:.4f} on {probe['rows']} texts, "
+            f"{name}: {probe['metric']} {probe['base']:.4f} -> {probe['tuned']:.4f} on {probe['rows']} rows, "
             f"difference [{low:+.4f}, {high:+.4f}]"
         )
     if scores.get("stages"):

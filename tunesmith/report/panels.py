@@ -1,7 +1,8 @@
 """Panels: what a task wants shown, one preparation a kind, each with a template macro of the same name.
 
-It knows the shapes of panels and no task. A new kind (sound) is one function here, one line in ``PANELS`` and one
-macro in ``panels.html``. Each function's words say which keys its kind has; every kind may have ``title`` and ``note``.
+It knows the shapes of panels and no task. A new kind is one function here, one line in ``PANELS`` and one macro in
+``panels.html``, unless another kind's macro draws it (``DRAWN_AS``). Each function's words say which keys its kind has;
+every kind may have ``title`` and ``note``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from tunesmith.report import figures, svg
+from tunesmith.report.audio_panel import audio
 from tunesmith.report.histogram import histogram as draw_histogram
 
 Json = dict[str, Any]
@@ -46,7 +48,8 @@ class Panel:
         """How much of the page's width it wants: ``narrow``, ``middle`` or ``whole``."""
         if self.macro in ("calibration", "lines", "histogram"):
             return "narrow"
-        return "middle" if self.macro == "table" and len(self.view["columns"]) <= 6 else "whole"
+        slim = self.macro == "table" and len(self.view["columns"]) <= 6 and not self.view.get("wide")
+        return "middle" if slim else "whole"
 
 
 def prepare(panels: Sequence[Json]) -> list[Panel]:
@@ -65,7 +68,7 @@ def _prepare(panel: Json) -> Panel:
     if missing := [key for key in needed if key not in panel]:
         return Panel("unknown", title, note, {"words": f"This '{kind}' panel lacks {', '.join(missing)}."})
     try:
-        return Panel(kind, title, note, renderer(panel))
+        return Panel(DRAWN_AS.get(kind, kind), title, note, renderer(panel))
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
         words = f"This '{kind}' panel has another shape than the report knows ({type(error).__name__}: {error})."
         return Panel("unknown", title, note, {"words": words})
@@ -285,9 +288,13 @@ PANELS: dict[str, tuple[Callable[[Json], Json], tuple[str, ...]]] = {
     "table": (table, ("columns", "rows")),
     "examples": (examples, ("items",)),
     "gallery": (gallery, ("items",)),
+    "audio": (audio, ("items",)),
     "calibration": (calibration, ("bins",)),
     "lines": (lines, ("x", "y", "series")),
     "histogram": (histogram, ("x", "edges", "series")),
     "spans": (spans, ("items",)),
 }
 """Kind of panel: the function that prepares it, and the keys that it can't do without."""
+
+DRAWN_AS = {"audio": "table"}
+"""Kinds that another kind's macro draws."""

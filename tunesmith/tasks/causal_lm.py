@@ -107,7 +107,7 @@ class CausalLM(DecoderTask):
         """Rows that are cut, rows without anything to learn, and held-out rows that can't be judged."""
         rows = [*train, *held_out]
         yield from length_findings(rows, self._renderer.many(rows), self.facts.values["max_length"])
-        self.probes()  # a file of texts that can't be read is better said now than after an hour
+        self.probes(held_out)  # a file of texts that can't be read is better said now than after an hour
         if self.scorer is not None:
             texts = [str(row["id"]) for row in held_out if is_text(row)]
             if texts:
@@ -130,7 +130,7 @@ class CausalLM(DecoderTask):
         other.scorer, other.goal, other.higher_is_better = None, "perplexity", False
         return other
 
-    def probes(self) -> dict[str, list[Row]]:
+    def probes(self, held_out: Sequence[Row]) -> dict[str, list[Row]]:
         """Texts of other kinds, for what was forgotten."""
         named = self.options.forgetting
         if named is None:

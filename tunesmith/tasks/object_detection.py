@@ -320,6 +320,8 @@ class ObjectDetection(PictureTask):
 
 
 SURE = 0.1
+ROUNDED = 1.1e-3
+"""Pixels that boxes may lie apart because each was rounded to a thousandth."""
 
 
 def boxes_apart(one: Sequence[Any], other: Sequence[Any]) -> float:
@@ -337,5 +339,5 @@ def boxes_apart(one: Sequence[Any], other: Sequence[Any]) -> float:
 
 def _apart(a: Any, b: Any) -> float:
     size = max(1.0, *a["box"][2:])
-    moved = max(abs(x - y) for x, y in zip(a["box"], b["box"], strict=True)) / size
+    moved = max(max(0.0, abs(x - y) - ROUNDED) for x, y in zip(a["box"], b["box"], strict=True)) / size
     return float(max(abs(a["score"] - b["score"]), moved))

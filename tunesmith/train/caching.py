@@ -20,15 +20,8 @@ from torch import Tensor, nn
 
 from tunesmith.data.loader import Loader, sorted_batches
 from tunesmith.machine import cache_folder, free_bytes
-from tunesmith.model.cache import (
-    ActivationCache,
-    Boundary,
-    find_boundary,
-    leaf_layouts,
-    loss_without_padding,
-    observed,
-    predicted_bytes,
-)
+from tunesmith.model.boundary import Boundary, find_boundary, loss_without_padding, observed
+from tunesmith.model.cache import ActivationCache, leaf_layouts, predicted_bytes
 from tunesmith.model.layers import LayerGroups
 from tunesmith.model.store import ActivationStore, LeafLayout, describe_store
 from tunesmith.recipe import CacheSection
@@ -111,7 +104,7 @@ class StageCache:
         engine, store = self.request.engine, self.cache.store
         missing = []
         for name, loader in self.request.sets.items():
-            for batch in sorted_batches(loader.lengths, rows):
+            for batch in sorted_batches(loader.lengths, loader.together(rows, engine.device.type)):
                 if any(loader.keys[i] not in store for i in batch):
                     missing.append((name, batch))
         # Ranks share out one list: what a slower rank finds in the store may be a faster one's of just now.
@@ -300,7 +293,7 @@ def _affordable(request: CacheRequest, boundary: Boundary, layouts: list[LeafLay
     need = sum(predicted_bytes(layouts, loader.lengths) for loader in request.sets.values())
     room = min(request.settings.max_gb * 1e9, free_bytes(cache_folder()) * 0.8)
     blocks = len(request.layers.blocks)
-    frozen = blocks if boundary.seam is request.layers.trunk else request.layers.blocks.index(boundary.seam) + 1
+    frozen = blocks - len(boundary.above)
     size = f"{need / 1e6:,.1f} MB"
     if need > room:
         reason = f"it would take {size}, and {room / 1e9:,.1f} GB are allowed or free"

@@ -65,7 +65,7 @@ def predict_rows(
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    rows = min(rows, WRITTEN_TOGETHER) if slow else rows
+    rows = loader.together(min(rows, WRITTEN_TOGETHER) if slow else rows, engine.device.type)
     plan = sorted_batches(lengths, rows)[engine.rank :: engine.world]
     pairs: list[tuple[int, Any]] = []
     try:

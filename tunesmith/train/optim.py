@@ -106,6 +106,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return out
 
 
+@torch.no_grad()
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], *, partly: bool = False) -> None:
     """Put named tensors back where ``optimizer_tensors`` found them.
 
@@ -128,7 +129,12 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
             continue
         parameter = by_name[name]
         device = "cpu" if slot == "step" and not optimizer.param_groups[0].get("fused") else parameter.device
-        optimizer.state[parameter][slot] = value.to(device).clone()
+        if value.shape == parameter.shape:
+            # In memory as the parameter lies: in another order the same step rounds differently.
+            kept = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        else:
+            kept = value.to(device).clone()
+        optimizer.state[parameter][slot] = kept
 
 
 class MovingAverage:
@@ -148,7 +154,8 @@ class MovingAverage:
         for name, parameter in parameters:
             self.live[name] = parameter
             known = self.shadow.get(name)
-            self.shadow[name] = parameter.detach().clone() if known is None else known.to(parameter.device)
+            now = parameter.detach().clone()
+            self.shadow[name] = now if known is None else torch.empty_like(now, dtype=known.dtype).copy_(known)
 
     def restore(self, shadow: Mapping[str, Tensor], updates: int) -> None:
         """Go on from a checkpoint."""

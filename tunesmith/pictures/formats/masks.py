@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from tunesmith.data.ahead import ahead
 from tunesmith.errors import UserError
-from tunesmith.pictures.ahead import ahead
 from tunesmith.pictures.class_masks import IGNORE, MOST_CLASSES, MaskValues, check_size, mask_areas, read_mask_values
 from tunesmith.pictures.classes import BACKGROUND, PictureClasses, SourceId, declared
 from tunesmith.pictures.files import Look, PictureFault

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
+from tunesmith.data.ahead import ahead
 from tunesmith.data.reading import Fault, Record
-from tunesmith.pictures.ahead import ahead
 from tunesmith.pictures.files import MOST_PIXELS, Look, PictureFault, content_of, look_at_picture
 from tunesmith.pictures.formats.listing import LINK_OUT, Listing
 from tunesmith.pictures.pairing import Pairing

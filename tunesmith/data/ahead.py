@@ -1,4 +1,4 @@
-"""Work done in threads a little ahead of where its results are read, in order. It knows no pictures."""
+"""Work done in threads a little ahead of where its results are read, in order. It knows no rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def ahead(function: Callable[[T], R], items: Iterable[T], *, threads: int | None
 
     Whoever stops reading stops the work.
     """
-    with ThreadPoolExecutor(threads or default_threads(), thread_name_prefix="pictures") as pool:
+    with ThreadPoolExecutor(threads or default_threads(), thread_name_prefix="ahead") as pool:
         waiting: deque[Future[R]] = deque()
         try:
             for item in items:

@@ -1,0 +1,1 @@
+"""What tasks on speech have in common: recordings, transcripts and their layouts. It knows no loop and no report."""
