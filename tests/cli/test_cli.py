@@ -18,8 +18,8 @@ from tunesmith.cli import app
 from tunesmith.errors import EXIT_COULD_NOT_RUN, EXIT_DONE, EXIT_FINDINGS
 from tunesmith.model.starter import STARTERS
 
-COMMANDS = ["train", "audit", "plan", "find-lr", "evaluate", "predict", "export", "report", "runs", "explain"]
-COMMANDS += ["schema", "tasks", "doctor", "cache"]
+COMMANDS = ["train", "audit", "plan", "find-lr", "evaluate", "predict", "export", "convert"]
+COMMANDS += ["report", "runs", "explain", "schema", "tasks", "doctor", "cache"]
 
 
 def fits(text: str) -> bool:
@@ -267,6 +267,8 @@ def test_tasks_and_doctor(desk: Any) -> None:
         "image-segmentation",
         "object-detection",
         "preference",
+        "speech-ctc",
+        "speech-to-text",
         "text-classification",
     ]
     checks = {check["name"]: check for check in desk("doctor", "--json").json}

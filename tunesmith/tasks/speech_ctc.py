@@ -27,6 +27,7 @@ from tunesmith.model.frame_labels import (
 from tunesmith.model.layers import LayerGroups
 from tunesmith.model.pretrained import load_config, load_model, quiet
 from tunesmith.speech.audio import AUDIO_RATE
+from tunesmith.speech.augment import settings_of
 from tunesmith.speech.task import SpeechOptions, SpeechTask
 from tunesmith.types import Batch, Counts, Example, Facts, Finding, Row, Sums
 
@@ -95,6 +96,10 @@ class SpeechCTC(SpeechTask):
         else:
             values["vocabulary"] = [PAD, SPACE, UNKNOWN, *(c for c in wanted if c != SPACE)]
             lines.append(f"a new vocabulary of {len(wanted)} characters: {' '.join(wanted[:80])}")
+        if settings_of(self.options.augment).mask.probability:
+            lines.append(
+                "options.augment.mask changes nothing here: it masks spectrograms, and this model hears waves"
+            )
         return Facts(values, tuple(lines))
 
     @property
