@@ -97,9 +97,7 @@ class SpeechCTC(SpeechTask):
             values["vocabulary"] = [PAD, SPACE, UNKNOWN, *(c for c in wanted if c != SPACE)]
             lines.append(f"a new vocabulary of {len(wanted)} characters: {' '.join(wanted[:80])}")
         if settings_of(self.options.augment).mask.probability:
-            lines.append(
-                "options.augment.mask changes nothing here: it masks spectrograms, and this model hears waves"
-            )
+            lines.append("options.augment.mask changes nothing here: it masks spectrograms, and this model hears waves")
         return Facts(values, tuple(lines))
 
     @property
