@@ -89,7 +89,7 @@ def merge_adapter(
     need_finished(opened)
     task = load_task(opened)
     if not task.adapted:
-        other = "".join(f", or write --format {name} --out NAME{ending}" for name, ending in task.exports.items())
+        other = "".join(f", or write --format {name} --out FILE{ending}" for name, ending in task.exports.items())
         what = "this run has no adapter: its model is whole as it is"
         raise UserError(what, str(opened.model), f"copy {opened.model}{other}")
     need_free(out)

@@ -19,7 +19,7 @@ from tunesmith.model.yolox import Yolox, decode
 from tunesmith.predict import predict
 from tunesmith.prove import load_model, load_task
 from tunesmith.recipe import ModelSection
-from tunesmith.tasks.object_detection import DetectionOptions, ObjectDetection
+from tunesmith.tasks.object_detection import DetectionOptions, ObjectDetection, boxes_apart
 
 TASK = "object-detection"
 LABELS = list(pictures.LABELS)
@@ -73,7 +73,7 @@ def test_two_stages_from_coco_to_a_proven_model(tmp_path: Path, data: Any, famil
         again = task.detector.load()[0].eval()
         ours, theirs = task.predict(tuned, batch), task.predict(again, batch)
     assert task.detector.known
-    assert ours == theirs
+    assert max(boxes_apart(a, b) for a, b in zip(ours, theirs, strict=True)) < 1e-4
 
 
 def test_a_saved_yolox_is_a_yolox_of_these_classes(tmp_path: Path, data: Any, yolox: Path) -> None:
@@ -87,8 +87,9 @@ def test_a_saved_yolox_is_a_yolox_of_these_classes(tmp_path: Path, data: Any, yo
     with torch.no_grad():
         boxes, scores = decode(model(numbers))
         expected, likely = decode(ours(numbers))
-    assert torch.equal(boxes, expected)
-    assert torch.equal(scores, likely)
+    # The saved one lies as it was written, ours channels last.
+    torch.testing.assert_close(boxes, expected, atol=1e-3, rtol=1e-5)
+    torch.testing.assert_close(scores, likely, atol=1e-6, rtol=1e-5)
     # YOLOX is fed bytes, blue first.
     assert torch.equal(numbers[0, 0], torch.from_numpy(np.asarray(Image.open(place))[..., 2].astype(np.float32)))
     said = predict(run, [str(place)])[0]["prediction"]
