@@ -32,7 +32,7 @@ class Parked:
         self.bytes = sum(p.numel() * p.element_size() for p in self.parameters)
         self._pages: list[Tensor] = []
         # Back in memory they lie as before: in another order the same step would round differently.
-        self._formats = [_format_of(p) for p in self.parameters]
+        self._strides = [p.stride() for p in self.parameters]
         if self.parameters:
             self._write(folder / FILE)
             self._map(folder / FILE)
@@ -83,10 +83,8 @@ class Parked:
 
     def restore(self, device: torch.device) -> None:
         """The parameters on a device, to stay."""
-        for parameter, page, lay in zip(self.parameters, self._pages, self._formats, strict=True):
-            parameter.data = page.to(device).contiguous(memory_format=lay)
-
-
-def _format_of(parameter: Tensor) -> torch.memory_format:
-    last = parameter.dim() == 4 and parameter.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if last and not parameter.is_contiguous() else torch.contiguous_format
+        for parameter, page, stride in zip(self.parameters, self._pages, self._strides, strict=True):
+            moved = page.to(device)
+            if page.stride() != stride:
+                moved = torch.empty_strided(page.shape, stride, dtype=page.dtype, device=device).copy_(page)
+            parameter.data = moved
