@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from itertools import pairwise
 from typing import Any
 
@@ -586,17 +585,6 @@ def test_steps_happen_as_often_as_they_say() -> None:
     assert 60 < len(changed) < 120
     assert -9.1 < min(changed) < -8
     assert -4 < max(changed) < -2.9
-
-
-def test_common_steps_take_a_few_milliseconds() -> None:
-    settings = AugmentSettings(noise=Noise(probability=1), speed=Speed(probability=1), gain=Gain(probability=1))
-    augmenter, wave, taken = Augmenter.of(settings), spoken(10), []
-    for seed in range(5):
-        began = time.perf_counter()
-        augmenter(wave, rng_of(seed))
-        taken.append(time.perf_counter() - began)
-    # 7 ms on one core; the bound leaves room for a machine that is busy.
-    assert min(taken) < 0.07
 
 
 # Conditions
