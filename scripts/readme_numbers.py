@@ -32,7 +32,19 @@ def outcome(scores: Mapping[str, Any]) -> str:
     difference = (
         f"{scores['difference']:+.3f} [{low:+.3f}, {high:+.3f}] against {scores['base_name']}: {scores['verdict']}"
     )
-    return "\n".join([*lines, "", f"{scores['rows']} rows, 95 % interval: {difference}."])
+    others = [
+        f"{name}: {_number(probe['base'])} before, {_number(probe['tuned'])} after, "
+        f"[{probe['interval'][0]:+.3f}, {probe['interval'][1]:+.3f}]."
+        for name, probe in (scores.get("probes") or {}).items()
+    ]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"{scores['rows']} rows, 95 % interval: {difference}.",
+            *(line for one in others for line in ("", one)),
+        ]
+    )
 
 
 def table(result: Mapping[str, Any]) -> str:

@@ -193,6 +193,20 @@ def test_a_sample_shows_one_start_token_and_what_is_learned(tmp_path: Path, word
         assert words.decode(learned_tokens, skip_special_tokens=True).strip() == "sun rain"
 
 
+def test_a_share_of_rows_is_learned_with_times_without_any_augmentation(tmp_path: Path, words: Any) -> None:
+    source = resolve(ModelSection(name=str(whisper(tmp_path / "model", words))))
+    kind = find_task("speech-to-text")
+    task = kind(kind.Options(language="en", timestamps=0.5), source)
+    sounds.spoken(tmp_path / "a.wav", "sun rain")
+    first, timed = words.get_vocab()["<|0.00|>"], 0
+    for i in range(60):
+        row = {"id": f"row {i}", "audio": str(tmp_path / "a.wav"), "text": "sun rain"}
+        example = task.encode(row)
+        assert task.row_length(row) == len(example["tokens"])
+        timed += first in example["tokens"].tolist()
+    assert 15 < timed < 45
+
+
 def test_the_summed_loss_is_that_of_transformers(tmp_path: Path, words: Any) -> None:
     source = resolve(ModelSection(name=str(whisper(tmp_path / "model", words))))
     kind = find_task("speech-to-text")

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith.errors import UserError
 from tunesmith.metrics import paired_bootstrap
-from tunesmith.speech.audio import AUDIO_RATE, AudioFault, place_of, read_audio
+from tunesmith.speech.audio import AUDIO_RATE, AudioFault, is_audio_name, place_of, read_audio
 from tunesmith.speech.augment import Augment, Augmenter, Condition, Preset, at, settings_of
 from tunesmith.speech.findings import CODES, sound_findings
 from tunesmith.speech.formats import SpeechShape
@@ -124,8 +124,12 @@ class SpeechTask(Task):
         place = next((folder / named for folder in self.folders if (folder / named).is_dir()), Path(named).expanduser())
         found: list[np.ndarray] = []
         for file in sorted(place.rglob("*")) if place.is_dir() else ():
-            with suppress(AudioFault, OSError):
-                found.append(read_audio(file, 0.0, None))
+            if not is_audio_name(file.name) or not file.is_file():
+                continue
+            try:
+                found.append(read_audio(file))
+            except AudioFault as fault:
+                raise UserError(f"the noise {fault.reason}", str(file), "mend or remove it") from fault
         if not found:
             what = f"options.augment.noise.folder: {named} holds no recording"
             raise UserError(what, "recipe: options.augment.noise.folder", "name a folder of noises, or null")
@@ -157,7 +161,8 @@ class SpeechTask(Task):
             what = f"the recording {fault.reason}"
             raise UserError(what, f"{place} (row {row['id']})", "mend or remove it") from fault
         while len(self._waves) >= HEARD_AHEAD:
-            with suppress(KeyError, StopIteration):
+            # Recordings are read by several threads at once.
+            with suppress(KeyError, StopIteration, RuntimeError):
                 self._waves.pop(next(iter(self._waves)))
         if len(found) <= AUDIO_RATE * self.longest:
             self._waves[key] = found

@@ -218,8 +218,10 @@ class SpeechCTC(SpeechTask):
         if len(wave) > AUDIO_RATE * self.longest:
             found["whole"] = wave
         if row.get("text") is not None:
-            unknown = self._numbers.get(UNKNOWN, 0)
-            labels = [self._numbers.get(c, unknown) for c in self.written(str(row["text"]))]
+            # What can't be written is unknown, or left out where there is no such label: a blank is no target.
+            unknown = self._numbers.get(UNKNOWN)
+            numbers = (self._numbers.get(c, unknown) for c in self.written(str(row["text"])))
+            labels = [number for number in numbers if number is not None]
             found["labels"] = torch.tensor(labels, dtype=torch.int64)
         return found
 

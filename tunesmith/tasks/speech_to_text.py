@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from tunesmith.data.digest import digest_number
 from tunesmith.errors import UserError
 from tunesmith.model.layers import LayerGroups
 from tunesmith.model.log_mel import FILE, LogMel
@@ -22,7 +23,6 @@ from tunesmith.speech.augment import settings_of
 from tunesmith.speech.normalize import unit_of
 from tunesmith.speech.subtitles import joined
 from tunesmith.speech.task import HEARD_TOGETHER, SpeechOptions, SpeechTask
-from tunesmith.task import TaskOptions
 from tunesmith.types import Batch, Counts, Example, Facts, Finding, Row, Sums
 
 
@@ -53,11 +53,6 @@ class SpeechToText(SpeechTask):
     exports: ClassVar[Mapping[str, str]] = {"ctranslate2": "", "ggml": ".bin"}
     finding_codes = (*SpeechTask.finding_codes, "no-language")
     options: SpeechToTextOptions
-
-    def __init__(self, options: TaskOptions, source: Any, facts: Facts | None = None) -> None:
-        super().__init__(options, source, facts)
-        self.timed_answers = False
-        """Whether predictions carry the times of what was said."""
 
     @cached_property
     def config(self) -> Any:
@@ -210,16 +205,18 @@ class SpeechToText(SpeechTask):
             frames = torch.from_numpy(np.ascontiguousarray(masked, dtype=np.float32))
         found: dict[str, Any] = {"frames": frames, "silence": silence, "prefix": torch.tensor(prefix), "wave": None}
         if row.get("text") is not None:
-            start, tokens = self._script(row, wave, rng)
+            start, tokens = self._script(row, wave)
             targets = [IGNORED] * (len(start) - 1) + tokens[len(start) :] + [self.prompting.end]
             found |= {"tokens": torch.tensor(tokens), "targets": torch.tensor(targets)}
         return found
 
-    def _script(self, row: Row, wave: np.ndarray, rng: np.random.Generator | None) -> tuple[list[int], list[int]]:
+    def _timed(self, row: Row) -> bool:
+        """Whether a row is learned with its times: by its id, in every epoch, so that what was recorded stays true."""
+        return digest_number(str(row["id"]).encode()) < self.options.timestamps * 2**64
+
+    def _script(self, row: Row, wave: np.ndarray) -> tuple[list[int], list[int]]:
         """The prefix, and all that the decoder reads."""
-        timed = rng is None and self.options.timestamps == 1.0
-        if rng is not None and self.options.timestamps > 0:
-            timed = bool(rng.random() < self.options.timestamps)
+        timed = self._timed(row)
         prefix = self.prompting.prefix(self.language_of(row), self.options.write, times=timed)
         words = self.written(row)
         if not timed:
@@ -229,18 +226,19 @@ class SpeechToText(SpeechTask):
 
     def spans(self, row: Row) -> list[tuple[str, bool]]:
         """The prefix, which is read, and the transcript with its end, which is learned."""
-        prefix, tokens = self._script(row, self.wave(row), None)
+        prefix, tokens = self._script(row, self.wave(row))
         return [
             (self.prompting.shown(prefix), False),
             (self.prompting.shown([*tokens[len(prefix) :], self.prompting.end]), True),
         ]
 
     def row_length(self, row: Row) -> int | None:
-        """Tokens that the decoder reads, however the recording sounds; unknown where times are drawn."""
-        if row.get("text") is None or 0 < self.options.timestamps < 1:
+        """Tokens that the decoder reads, however the recording sounds."""
+        if row.get("text") is None:
             return None
-        prefix = self.prompting.prefix(self.language_of(row), self.options.write, times=self.options.timestamps == 1)
-        return len(prefix) + len(self.written(row)) + (2 if self.options.timestamps else 0)
+        timed = self._timed(row)
+        prefix = self.prompting.prefix(self.language_of(row), self.options.write, times=timed)
+        return len(prefix) + len(self.written(row)) + (2 if timed else 0)
 
     def length(self, example: Example) -> int:
         """Tokens that the decoder reads."""
@@ -288,7 +286,7 @@ class SpeechToText(SpeechTask):
     @property
     def _times(self) -> bool:
         """Whether answers carry times: for a person, where the tokenizer has them."""
-        return (self.timed_answers or self.for_person) and self.prompting.first_time is not None
+        return self.for_person and self.prompting.first_time is not None
 
     def _texts(
         self, model: nn.Module, features: Tensor, prefix: Tensor, *, times: bool, lengths: Sequence[float] | None = None
