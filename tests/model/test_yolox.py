@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,13 +16,16 @@ from tunesmith.errors import UserError
 from tunesmith.model.boundary import Boundary, find_boundary
 from tunesmith.model.layers import LayerGroups
 from tunesmith.model.yolox import (
-    Preprocessing,
     Yolox,
     YoloxConfig,
     boxes_of,
     decode,
     parts,
+    preprocessor_config,
+    write_preprocessor,
 )
+from tunesmith.pictures.augment import Sample, fit
+from tunesmith.pictures.preprocess import FILE, Preprocessing, as_bytes
 
 SMALL = YoloxConfig(2, 0.33, 0.125, size=(64, 64), names=("red", "blue"))
 
@@ -209,30 +214,38 @@ def test_layer_groups_from_bottom_to_top() -> None:
 
 
 def test_pictures_are_padded_at_the_end_and_turned_to_bgr(tmp_path: Path) -> None:
-    wanted = Preprocessing((64, 96))
+    write_preprocessor(tmp_path, (64, 96))
+    wanted = Preprocessing.read(tmp_path, "stretch", 224)
+    assert (wanted.size, wanted.fit, wanted.filter) == ((64, 96), "letterbox", "bilinear")
     image = np.zeros((20, 40, 3), dtype=np.uint8)
     image[..., 0] = 200
-    boxed = wanted.letterbox(image)
-    assert (boxed.image.shape, boxed.scale) == ((64, 96, 3), 2.4)
+    boxed, place = fit(Sample(image), wanted.size, wanted.fit, resample=wanted.filter)
+    assert (boxed.image.shape, place.scale) == ((64, 96, 3), (2.4, 2.4))
     assert (boxed.image[:48] == (200, 0, 0)).all()
     assert (boxed.image[48:] == 114).all()
-    tensor = wanted.tensor(boxed.image)
-    assert (tensor.dtype, tuple(tensor.shape), tensor[:, 0, 0].tolist()) == (torch.float32, (3, 64, 96), [0, 0, 200])
-    assert Preprocessing((64, 96), channel_order="RGB").tensor(boxed.image)[:, 0, 0].tolist() == [200, 0, 0]
-    wanted.write(tmp_path)
-    assert Preprocessing.read(tmp_path) == wanted
-    file = tmp_path / "preprocessor_config.json"
-    for change, why in (
-        ({"do_rescale": True}, "do_rescale"),
-        ({"channel_order": "GBR"}, "channel_order"),
-        ({"size": 3}, "size|int"),
-    ):
-        file.write_text(json.dumps(wanted.to_json() | change), encoding="utf-8")
-        with pytest.raises(UserError, match=why):
-            Preprocessing.read(tmp_path)
-    file.unlink()
-    with pytest.raises(UserError, match=r"no preprocessor_config\.json"):
-        Preprocessing.read(tmp_path)
+    numbers = wanted.numbers(as_bytes(boxed.image)[None])
+    assert (numbers.dtype, tuple(numbers.shape)) == (torch.float32, (1, 3, 64, 96))
+    assert numbers[0, :, 0, 0].tolist() == [0, 0, 200]
+    assert replace(wanted, order="RGB").numbers(as_bytes(boxed.image)[None])[0, :, 0, 0].tolist() == [200, 0, 0]
+    file = tmp_path / FILE
+    file.write_text(json.dumps(wanted.to_json()), encoding="utf-8")
+    assert Preprocessing.read(tmp_path, "stretch", 224) == wanted
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"channel_order": "GBR"}, "channel_order is 'GBR'"),
+        ({"pad_value": 0}, "pad_value is 0, and only 114"),
+        ({"pad_position": "center"}, "pad_position is 'center'"),
+        ({"size": {"height": None, "width": 64}}, "int"),
+    ],
+)
+def test_what_is_not_done_to_a_picture_is_refused(tmp_path: Path, change: dict[str, Any], why: str) -> None:
+    (tmp_path / FILE).write_text(json.dumps(preprocessor_config((64, 96)) | change), encoding="utf-8")
+    with pytest.raises(UserError, match=why) as caught:
+        Preprocessing.read(tmp_path, "letterbox", 224)
+    assert FILE in caught.value.where
 
 
 @pytest.mark.parametrize(("train", "seam"), [("head", "backbone"), (1, "dark3"), (2, "dark3"), (3, "dark2")])

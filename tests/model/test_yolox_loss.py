@@ -183,6 +183,62 @@ def test_sums_and_gradients_of_a_batch_are_those_of_its_pictures() -> None:
     assert count(boxes) == {"objects": 4.0} == {"objects": sum(count([b])["objects"] for b in boxes)}
 
 
+FIXED = [
+    Assignment(torch.tensor([9, 10, 69, 70]), torch.tensor([0, 0, 1, 1]), torch.tensor([0.5, 0.3, 0.25, 0.6])),
+    Assignment(torch.tensor([20, 28]), torch.tensor([0, 0]), torch.tensor([0.75, 0.5])),
+]
+"""Two points for each of the three objects."""
+
+
+def course(
+    optimizer: str, *, official: bool, lr: float, points: list[Assignment] | None, steps: int = 12
+) -> tuple[Tensor, list[int]]:
+    """Weights after some steps, and the foreground points of each step.
+
+    Args:
+        optimizer: ``AdamW`` or ``SGD``.
+        official: Whether sums are divided by foreground points, as the official code does, and not by objects.
+        lr: The rate.
+        points: Which answer for the objects, at every step; None: SimOTA's.
+        steps: How many.
+    """
+    model, (boxes, labels), images = network().train(), truth(), pictures()
+    rule = getattr(torch.optim, optimizer)(model.parameters(), lr=lr)
+    taken = []
+    for _ in range(steps):
+        outputs = model(images)
+        raw = outputs.raw.detach()
+        given = points or [assign(Outputs(raw[i], *outputs[1:]), boxes[i], labels[i]) for i in range(2)]
+        taken.append(sum(len(one.anchors) for one in given))
+        sums = loss_sums(outputs, boxes, labels, assignments=given)
+        divisor = taken[-1] if official else count(boxes)["objects"]
+        rule.zero_grad()
+        (sum(sums.values(), torch.zeros(())) / divisor).backward()
+        rule.step()
+    return torch.cat([p.detach().flatten() for p in model.parameters()]), taken
+
+
+def test_a_steady_number_of_points_is_a_rate_for_sgd_and_nothing_for_adamw() -> None:
+    """Beside the official division, by foreground points: here two an object, a factor that rounds nothing."""
+    theirs, taken = course("SGD", official=True, lr=2e-3, points=FIXED)
+    assert set(taken) == {6}
+    assert torch.equal(course("SGD", official=False, lr=1e-3, points=FIXED)[0], theirs)
+    assert not torch.allclose(course("SGD", official=False, lr=2e-3, points=FIXED)[0], theirs, atol=1e-3)
+    start = torch.cat([p.detach().flatten() for p in network().parameters()])
+    theirs = course("AdamW", official=True, lr=1e-3, points=FIXED)[0]
+    ours = course("AdamW", official=False, lr=1e-3, points=FIXED)[0]
+    # What is left is AdamW's eps.
+    assert float((ours - theirs).norm()) < 0.01 * float((ours - start).norm())
+
+
+def test_a_number_of_points_that_changes_makes_adamw_take_other_steps() -> None:
+    start = torch.cat([p.detach().flatten() for p in network().parameters()])
+    theirs, taken = course("AdamW", official=True, lr=3e-3, points=None, steps=40)
+    ours = course("AdamW", official=False, lr=3e-3, points=None, steps=40)[0]
+    assert max(taken) >= 2 * min(taken)
+    assert float((ours - theirs).norm()) > 0.3 * float((ours - start).norm())
+
+
 def test_pictures_without_objects_teach_that_nothing_is_there() -> None:
     model = network().eval()
     nothing, none = [torch.zeros(0, 4)] * 2, [torch.zeros(0, dtype=torch.int64)] * 2

@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from tunesmith.errors import UserError
 from tunesmith.model import yolox_weights
 from tunesmith.model.nms import detect
-from tunesmith.model.yolox import Preprocessing, Yolox, YoloxConfig, decode
+from tunesmith.model.yolox import Yolox, YoloxConfig, decode
 from tunesmith.model.yolox_weights import COCO, DDDDOCR, config_of, convert, convert_official, from_onnx, unfold
+from tunesmith.pictures.augment import Sample, fit
+from tunesmith.pictures.preprocess import Preprocessing, as_bytes
 
 PACKAGE = "ddddocr==1.6.1"
 SMALL = YoloxConfig(3, 0.33, 0.125, size=(64, 64))
@@ -66,7 +68,8 @@ def test_the_converted_network_puts_out_what_the_graph_does(folder: Path) -> Non
 def test_the_folder_says_what_it_is(folder: Path) -> None:
     assert {file.name for file in folder.iterdir()} == {"config.json", "model.safetensors", "preprocessor_config.json"}
     assert Yolox.from_pretrained(folder).config == YoloxConfig.of("tiny", 1, ("character",))
-    assert Preprocessing.read(folder) == Preprocessing((416, 416), 114, "BGR")
+    wanted = Preprocessing.read(folder, "stretch", 224)
+    assert (wanted.size, wanted.fit, wanted.order, wanted.scale) == ((416, 416), "letterbox", "BGR", 1.0)
 
 
 COLOURS = (
@@ -91,14 +94,14 @@ def test_it_finds_characters_most_surely_with_blue_first(folder: Path) -> None:
     """Four letters in six pairs of colours: all are found where they are, and less surely in the order RGB."""
     model, sure = Yolox.from_pretrained(folder), {"BGR": 0.0, "RGB": 0.0}
     for order in sure:
-        wanted = replace(Preprocessing.read(folder), channel_order=order)
-        boxed = [wanted.letterbox(written(*colours)) for colours in COLOURS]
+        wanted = replace(Preprocessing.read(folder, "letterbox", 416), order=order)
+        boxed = [fit(Sample(written(*colours)), wanted.size, wanted.fit) for colours in COLOURS]
         with torch.no_grad():
-            found = decode(model(torch.stack([wanted.tensor(one.image) for one in boxed])))
-        for i, one in enumerate(boxed):
+            found = decode(model(wanted.numbers(torch.stack([as_bytes(sample.image) for sample, _ in boxed]))))
+        for i, (_, place) in enumerate(boxed):
             kept = detect(found.boxes[i], found.scores[i], threshold=0.3, overlap=0.45)
             sure[order] += float(kept.scores.sum())
-            centres = (kept.boxes[:, 0] + kept.boxes[:, 2]).sort().values / 2 / one.scale
+            centres = (kept.boxes[:, 0] + kept.boxes[:, 2]).sort().values / 2 / place.scale[0]
             assert len(centres) == 4 or order == "RGB"
             assert order == "RGB" or float((centres - torch.tensor([38.0, 103, 168, 233])).abs().max()) < 15
     assert sure["BGR"] > sure["RGB"] + 0.1
@@ -182,7 +185,7 @@ def test_official_files_load_by_name(tmp_path: Path) -> None:
     assert (again.config.names[0], again.config.names[-1], len(set(COCO))) == ("person", "toothbrush", 80)
     with torch.no_grad():
         assert torch.equal(again(noise(1, 64)).raw, model(noise(1, 64)).raw)
-    assert Preprocessing.read(tmp_path / "out").channel_order == "BGR"
+    assert Preprocessing.read(tmp_path / "out", "letterbox", 416).order == "BGR"
     convert_official(file, tmp_path / "named", tuple(f"class {i}" for i in range(80)))
     assert Yolox.from_pretrained(tmp_path / "named").config.names[79] == "class 79"
 

@@ -165,6 +165,37 @@ def test_losses_are_equal_where_the_same_points_answer(peer: Any, monkeypatch: p
         )
 
 
+def test_adamw_takes_the_packages_steps_while_as_many_points_answer(peer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two points an object at every step: the package's losses are half of ours, and AdamW moves alike by both."""
+    theirs, ours = both(peer, CONFIGS["deep"])
+    start = torch.cat([p.detach().flatten() for p in ours.parameters()])
+    given = [
+        Assignment(torch.tensor([9, 10, 40, 41, 60, 61]), torch.tensor([0, 0, 1, 1, 2, 2]), torch.full((6,), 0.5)),
+        Assignment(torch.tensor([20, 28]), torch.tensor([0, 0]), torch.tensor([0.75, 0.5])),
+    ]
+
+    def same(picture: int, *_: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+        mine = given[picture]
+        mask = torch.zeros(sum(96 * 64 // s**2 for s in (8, 16, 32)), dtype=torch.bool)
+        mask[mine.anchors] = True
+        return LABELS[picture][mine.objects], mask, mine.overlaps, mine.objects, len(mine.anchors)
+
+    monkeypatch.setattr(theirs.head, "get_assignments", same)
+    for model in (theirs.train(), ours.train()):
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        for _ in range(4):
+            optimizer.zero_grad()
+            if model is theirs:
+                loss = theirs(images(), table())[0]
+            else:
+                loss = sum(loss_sums(ours(images()), BOXES, LABELS, assignments=given).values(), torch.zeros(())) / 4
+            loss.backward()
+            optimizer.step()
+    moved = [torch.cat([p.detach().flatten() for p in model.parameters()]) for model in (ours, theirs)]
+    assert float((moved[0] - start).norm()) > 0.05
+    assert float((moved[0] - moved[1]).norm()) < 0.05 * float((moved[0] - start).norm())
+
+
 def test_the_same_points_are_taken(peer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the package's own cost and matching, given the paper's candidates, which it has since narrowed."""
     theirs, ours = both(peer, CONFIGS["deep"])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tunesmith.data.draws import Draws
 from tunesmith.errors import UserError
 from tunesmith.pictures.augment import (
     IGNORE,
@@ -25,7 +26,6 @@ from tunesmith.pictures.augment import (
     settings_of,
 )
 from tunesmith.pictures.augment.camera import photographed
-from tunesmith.pictures.augment.draws import Draws
 from tunesmith.pictures.augment.light import relit
 
 SIZE = (72, 96)

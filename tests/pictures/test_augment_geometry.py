@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tunesmith.data.draws import Draws
 from tunesmith.pictures.augment import IGNORE, Sample, Viewpoint, fit, outline_of, place
-from tunesmith.pictures.augment.draws import Draws
 from tunesmith.pictures.augment.geometry import (
     about,
     from_corners,

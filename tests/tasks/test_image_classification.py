@@ -149,6 +149,25 @@ def test_what_the_recipe_changes_reaches_the_saved_file(tmp_path: Path, family: 
 # Labels
 
 
+def test_a_backbone_without_a_classifier_of_its_own_gets_a_head(tmp_path: Path, data: Any) -> None:
+    """DINOv3: the family has none in transformers. The backbone is saved as transformers saves it, the head beside."""
+    from transformers import AutoModel
+
+    model = picture_runs.segmenter_folder(tmp_path / "model", "dinov3_vit")
+    run = picture_runs.fine_tuned(tmp_path, TASK, model, data, stages="[{train: head, epochs: 8, lr: 1e-2}]")
+    assert picture_runs.broken_receipts(run) == []
+    found = picture_runs.losses_of(run)
+    assert np.mean(found[-3:]) < np.mean(found[:3])
+    task = load_task(run)
+    ours = load_model(run, task).eval()
+    theirs = AutoModel.from_pretrained(run.model).eval()
+    fed = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        pooled = theirs(pixel_values=fed).pooler_output
+        assert torch.allclose(ours.backbone(pixel_values=fed).pooler_output, pooled, atol=1e-5)
+        assert ours(fed).shape == (2, len(LABELS))
+
+
 def test_a_classifier_of_the_same_labels_is_the_base(tmp_path: Path, data: Any) -> None:
     turned = LABELS[::-1]
     model = picture_runs.classifier_folder(tmp_path / "model", "vit", turned)

@@ -94,6 +94,7 @@ class Loader:
         seed: Of the views.
         cpu_rows: Most rows that a CPU takes in one forward pass without gradients.
         row_length: The task's ``row_length``; where it tells, no row is encoded for its length.
+        seeded: Whether every batch gets ``seed``, int64 [rows]: where each row's noise comes from.
     """
 
     def __init__(
@@ -111,10 +112,11 @@ class Loader:
         seed: int = 0,
         cpu_rows: int | None = None,
         row_length: Callable[[Row], int | None] = lambda _row: None,
+        seeded: bool = False,
     ) -> None:
         self._encode_many = encode_many if not views else None
         self.views, self._seed, self._cpu_rows = views, seed, cpu_rows
-        self.rows, self.random, self.workers = rows, random, workers
+        self.rows, self.random, self.workers, self._seeded = rows, random, workers, seeded
         self._length, self._inputs, self._row_length = length, tuple(inputs), row_length
         self._encode, self._collate = encode, collate
         self._memo: dict[int, Example] = {}
@@ -202,7 +204,18 @@ class Loader:
         """Several rows as one batch."""
         batch = self._collate([self.example(int(i), address) for i in indices])
         at = [int(i) for i in indices]
+        if self._seeded:
+            batch["seed"] = self._seeds(at, address)
         return batch | {name: values[at] for name, values in self.extra.items()}
+
+    def _seeds(self, indices: Sequence[int], address: Address | None) -> Any:
+        """Of each row at an address; without one its own, always the same: int64 [rows]."""
+        import torch
+
+        ids = [self.ids[i] for i in indices]
+        where = address or Address(0, 0, 0)
+        purpose = "noise" if address is not None else "fixed noise"
+        return torch.tensor([where.digest(purpose, row_id) >> 2 for row_id in ids], dtype=torch.int64)
 
     def ahead(self, plan: Sequence[Sequence[int] | np.ndarray], address: Address | None = None) -> Iterator[Batch]:
         """The batches of a plan in its order, encoded by threads up to ``workers`` batches ahead.

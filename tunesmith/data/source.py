@@ -15,6 +15,7 @@ from tunesmith.data.delimited import detect, header_of, read_delimited
 from tunesmith.data.digest import content_digest
 from tunesmith.data.folder import FORMATS, list_folder
 from tunesmith.data.json_rows import is_jsonl, read_json, read_jsonl
+from tunesmith.data.opened import OpenedSource
 from tunesmith.data.reading import Fault, Reading, Record, did_you_mean
 from tunesmith.data.store import MEMORY_BYTES, ReadReport, RowStore
 from tunesmith.data.text_file import TextFile, look_at
@@ -101,7 +102,7 @@ def _read_named(reading: Reading, path: Path, format: str, name: str | None, spl
         raise _missing(path, reading.name)
 
 
-def _read_opened(reading: Reading, opened: Any) -> None:
+def _read_opened(reading: Reading, opened: OpenedSource) -> None:
     """A source that the rows' shape knows as a whole: pictures and their labels."""
     reading.format, reading.detected_by = opened.format, "folder content"
     reading.paths.extend(opened.paths)

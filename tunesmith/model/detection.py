@@ -115,7 +115,7 @@ class Detector(ABC):
 
     @abstractmethod
     def sums(
-        self, model: nn.Module, numbers: Tensor, targets: Sequence[Target], seeds: Sequence[int]
+        self, model: nn.Module, numbers: Tensor, targets: Sequence[Target], seeds: Tensor | Sequence[int]
     ) -> dict[str, Tensor]:
         """Loss sums of a batch."""
 
@@ -195,7 +195,7 @@ class YoloxDetector(Detector):
         return yolox.count([t.boxes for t in targets], [t.crowd for t in targets])
 
     def sums(
-        self, model: nn.Module, numbers: Tensor, targets: Sequence[Target], seeds: Sequence[int]
+        self, model: nn.Module, numbers: Tensor, targets: Sequence[Target], seeds: Tensor | Sequence[int]
     ) -> dict[str, Tensor]:
         """Box, objectness and class."""
         outputs = model(numbers)
@@ -288,14 +288,11 @@ class SetDetector(Detector):
         return detection_counts(self._config_of(self.labels), [_mapping(t) for t in targets])
 
     def sums(
-        self, model: nn.Module, numbers: Tensor, targets: Sequence[Target], seeds: Sequence[int]
+        self, model: nn.Module, numbers: Tensor, targets: Sequence[Target], seeds: Tensor | Sequence[int]
     ) -> dict[str, Tensor]:
-        """Terms of every layer."""
-        if numbers.is_meta:
-            out = model(pixel_values=numbers)
-            return {"boxes": out.logits.float().sum() + out.pred_boxes.float().sum()}
+        """Terms of every layer; on the meta device, where there are only shapes, those of some matching."""
         mapped = [_mapping(t) for t in targets]
-        outputs = detector_outputs(model, numbers, targets=mapped, seeds=list(seeds))
+        outputs = detector_outputs(model, numbers, targets=mapped, seeds=seeds)
         return detection_sums(model, outputs, mapped)
 
     def found(self, model: nn.Module, numbers: Tensor) -> list[Found]:
@@ -327,7 +324,9 @@ def _above(found: Found) -> Found:
 
 
 def _mapping(target: Target) -> dict[str, Tensor]:
-    """Without groups too many to be drawn apart, which a set can't answer for."""
+    """Without groups too many to be drawn apart, which a set can't answer for; shapes alone don't tell them."""
+    if target.crowd.is_meta:
+        return {"boxes": target.boxes, "labels": target.labels}
     single = ~target.crowd
     return {"boxes": target.boxes[single], "labels": target.labels[single]}
 

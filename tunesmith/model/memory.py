@@ -66,7 +66,10 @@ class MemoryPlan:
 
 
 class MetaAnswers(TorchFunctionMode):
-    """Answers False when code asks a meta tensor for its truth: the general path, with masks, is the larger one."""
+    """Answers False when code asks a meta tensor for its truth: the general path, with masks, is the larger one.
+
+    Attention keeps what the fused kernels keep, which have no matrix of all pairs; torch's own meta path would keep it.
+    """
 
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -75,7 +78,35 @@ class MetaAnswers(TorchFunctionMode):
             return False
         if func is torch.Tensor.item and args[0].is_meta and args[0].dtype is torch.bool:
             return True
+        if func is nn.functional.scaled_dot_product_attention and args[0].is_meta:
+            return _attention(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
+
+
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """Attention on the meta device, by the kernel that torch would take: the fused one wherever it can."""
+    fused = query.dim() == 4 and query.shape[:2] == key.shape[:2] and query.shape[-1] == value.shape[-1]
+    if attn_mask is not None:
+        fused &= attn_mask.dim() in (2, 4) and not attn_mask.requires_grad
+        if attn_mask.dtype == torch.bool:
+            attn_mask = torch.zeros(attn_mask.shape, dtype=query.dtype, device=query.device)
+    if not fused or dropout_p:
+        return nn.functional.scaled_dot_product_attention(
+            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+        )
+    kernel: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    out: Tensor = kernel(query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)[0]
+    return out
 
 
 def saved_bytes(model: nn.Module, run: Callable[[], Any]) -> int:

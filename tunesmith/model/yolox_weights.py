@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import UserError
 from tunesmith.model.yolox.config import VARIANTS, YoloxConfig
-from tunesmith.model.yolox.preprocessing import Preprocessing
+from tunesmith.model.yolox.preprocessing import write_preprocessor
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -45,7 +45,7 @@ def convert(sources: tuple[Path, ...], target: Path) -> None:
         what = f"the folder holds no {DDDDOCR}"
         raise UserError(what, str(sources[0]), "install the package that carries it again")
     from_onnx(file, names=_NAMES).save_pretrained(target)
-    Preprocessing(VARIANTS["tiny"].size).write(target)
+    write_preprocessor(target, VARIANTS["tiny"].size)
 
 
 def from_onnx(file: Path, names: tuple[str, ...] = ()) -> Yolox:
@@ -235,7 +235,7 @@ def convert_official(file: Path, target: Path, names: tuple[str, ...] = ()) -> N
         model = Yolox(config.with_classes(config.classes, names))
     fill(model, state, str(file))
     model.save_pretrained(target)
-    Preprocessing(config.size).write(target)
+    write_preprocessor(target, config.size)
 
 
 def config_of(state: Mapping[str, Tensor], where: str) -> YoloxConfig:

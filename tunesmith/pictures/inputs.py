@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
+from tunesmith.data.named import FileKind, broken_rows, rows_of
 from tunesmith.data.source import read_rows
 from tunesmith.errors import UserError
 from tunesmith.pictures.files import PictureFault, find_picture, is_picture_name, look_at_picture
 from tunesmith.pictures.formats import PictureShape
 from tunesmith.pictures.formats.coco_files import may_be_coco, picture_folder
-from tunesmith.pictures.formats.listing import LINK_OUT, list_files
 from tunesmith.pictures.formats.opened import Request
 from tunesmith.types import Row
 
@@ -37,70 +36,26 @@ def rows_named(given: str, columns: Mapping[str, str], shape: PictureShape) -> l
     Raises:
         UserError: It names nothing, or no picture.
     """
-    place = Path(given).expanduser()
-    try:
-        found = list(_found(place, given, columns, shape))
-    except OSError as fault:
-        raise UserError(f"{given[:100]!r} can't be read: {fault.strerror}", "INPUT", WAYS) from fault
-    if not found:
-        raise UserError(f"{given!r} holds no picture", "INPUT", WAYS)
-    return found
+
+    def rows(place: Path, label: str) -> Iterator[Row]:
+        if place.suffix.lower() == ".json" and may_be_coco(place):
+            return _of_coco(place, label, shape)
+        return _of_rows(place, columns, shape)
+
+    return rows_of(given, FileKind("a picture", WAYS, is_picture_name, _is_picture, _row, rows))
 
 
-def _found(place: Path, given: str, columns: Mapping[str, str], shape: PictureShape) -> Iterator[Row]:
-    if given.strip() and place.is_dir():
-        yield from _of_folder(place, given)
-    elif given.strip() and place.is_file():
-        if _is_picture(place):
-            yield _row(place, given)
-        elif place.suffix.lower() == ".json" and may_be_coco(place):
-            yield from _of_coco(place, given, shape)
-        else:
-            yield from _of_rows(place, columns, shape)
-    elif has_magic(given):
-        yield from _matched(str(place), given)
-    else:
-        raise UserError(f"there is no picture, folder or file {given!r}", "INPUT", f"check the path; {WAYS}")
-
-
-def _row(place: Path, name: str, **more: Any) -> dict[str, Any]:
-    return {"id": name, "image": str(place), "file_name": name, **more}
+def _row(place: Path, name: str, fault: str | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": name, "image": str(place), "file_name": name}
+    return row if fault is None else {**row, "fault": fault}
 
 
 def _is_picture(place: Path) -> bool:
-    """By name, else by content."""
-    if is_picture_name(place.name):
-        return True
     try:
         look_at_picture(place)
     except PictureFault:
         return False
     return True
-
-
-def _of_folder(place: Path, given: str) -> Iterator[Row]:
-    listing = list_files(place, given)
-    names = listing.pictures()
-    if not names:
-        what = f"the folder {given} holds no picture; it holds {listing.kinds()}"
-        raise UserError(what, given, WAYS)
-    for name in names:
-        outside = listing.outside.get(name)
-        more = {} if outside is None else {"fault": LINK_OUT.format(target=outside)}
-        yield _row(place / name, name, **more)
-
-
-def _matched(pattern: str, given: str) -> Iterator[Row]:
-    # Path.glob takes no pattern that starts at the root.
-    places = [Path(name) for name in sorted(glob(pattern, recursive=True))]  # noqa: PTH207
-    files = [place for place in places if place.is_file() and is_picture_name(place.name)]
-    for folder in (place for place in places if place.is_dir()):
-        listing = list_files(folder, str(folder))
-        files += [folder / name for name in listing.pictures() if name not in listing.outside]
-    if not files:
-        what = f"the pattern {given!r} matches {len(places):,} files, none of them a picture"
-        raise UserError(what if places else f"nothing matches the pattern {given!r}", "INPUT", f"check it; {WAYS}")
-    yield from (_row(place, place.as_posix()) for place in sorted(set(files)))
 
 
 def _of_coco(place: Path, given: str, shape: PictureShape) -> Iterator[Row]:
@@ -114,8 +69,9 @@ def _of_coco(place: Path, given: str, shape: PictureShape) -> Iterator[Row]:
     folder = picture_folder(entries, Request(place, shape.kind, given), place, given) if entries else place.parent
     for entry in entries:
         file = folder / entry["file_name"].replace("\\", "/")
-        missing = {} if file.is_file() else {"fault": "is not there"}
-        yield _row(file, entry["file_name"], **missing) | {"image_id": entry["image_id"]}
+        yield _row(file, entry["file_name"], None if file.is_file() else "is not there") | {
+            "image_id": entry["image_id"]
+        }
 
 
 def _of_rows(place: Path, columns: Mapping[str, str], shape: PictureShape) -> Iterator[Row]:
@@ -125,7 +81,4 @@ def _of_rows(place: Path, columns: Mapping[str, str], shape: PictureShape) -> It
         file = find_picture(name, shape.folders)
         fault = {} if file is not None else {"fault": "is not there"}
         yield {"id": row["id"], "image": str(file or name), "file_name": name, **fault}
-    told = store.report.broken
-    yield from (_row(Path(where), where, fault=reason) for where, reason in told)
-    for number in range(len(told), store.report.broken_count):
-        yield _row(place, f"{place}, broken row {number + 1}", fault="is broken as well")
+    yield from broken_rows(store, place, _row)

@@ -5,18 +5,17 @@ It knows no format: names are given to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from tunesmith.data.pairing import PairingTable
 from tunesmith.errors import UserError
 
-EXAMPLES = 5
 OPTION = "options.background"
 
 
 @dataclass
-class Pairing:
+class Pairing(PairingTable):
     """Pictures and labels, counted, with up to five names of each kind.
 
     Args:
@@ -25,14 +24,8 @@ class Pairing:
         fills: Whether a picture without a label can be used as background, when that is allowed.
     """
 
-    source: str
-    label: str = "label"
     fills: bool = True
-    labelled: int = 0
     empty: int = 0
-    unlabelled: int = 0
-    orphans: int = 0
-    examples: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def pictures(self) -> int:
@@ -48,18 +41,7 @@ class Pairing:
         """Count a picture; ``empty``: its label says that nothing is in it."""
         kind = "empty" if labelled and empty else "labelled" if labelled else "unlabelled"
         setattr(self, kind, getattr(self, kind) + 1)
-        self._example(kind, name)
-
-    def add_orphans(self, names: Iterable[str]) -> None:
-        """Count labels that have no picture."""
-        for name in names:
-            self.orphans += 1
-            self._example("orphans", name)
-
-    def _example(self, kind: str, name: str) -> None:
-        shown = self.examples.setdefault(kind, [])
-        if len(shown) < EXAMPLES:
-            shown.append(name)
+        self.note(kind, name)
 
     def _rows(self) -> list[tuple[str, str, int]]:
         rows = [("labelled", f"  with {self.label}s", self.labelled)]
@@ -71,14 +53,7 @@ class Pairing:
 
     def lines(self) -> list[str]:
         """The table for a person, one line a kind with up to five names."""
-        rows = [("", f"pictures in {self.source}", self.pictures), *self._rows()]
-        wide = max(len(words) for _, words, _ in rows)
-        told = []
-        for kind, words, count in rows:
-            names = ", ".join(self.examples.get(kind, ()))
-            more = ", ..." if count > EXAMPLES and names else ""
-            told.append(f"{words:<{wide}}  {count:>8,}{f'  {names}{more}' if names else ''}".rstrip())
-        return told
+        return self.table([("", f"pictures in {self.source}", self.pictures), *self._rows()])
 
     def to_json(self) -> dict[str, Any]:
         """The table as JSON-able values."""
@@ -108,7 +83,7 @@ class Pairing:
             raise UserError("there are no pictures", self.source, "give a folder with pictures and their labels")
         if self.orphans:
             raise UserError(
-                f"{self.orphans:,} {self.label}s have no picture: {self._some('orphans')}\n    {table}",
+                f"{self.orphans:,} {self.label}s have no picture: {self.some('orphans')}\n    {table}",
                 self.source,
                 f"add these pictures, or remove the {self.label}s",
             )
@@ -123,10 +98,7 @@ class Pairing:
             allow = f", or allow them as background with {OPTION}: {needed:g}" if self.fills else ", or remove them"
             raise UserError(
                 f"{self.unlabelled:,} of {self.pictures:,} pictures ({self.share:.1%}) have no {self.label}, and "
-                f"{background:.1%} may have none: {self._some('unlabelled')}\n    {table}",
+                f"{background:.1%} may have none: {self.some('unlabelled')}\n    {table}",
                 self.source,
                 f"label them{allow}",
             )
-
-    def _some(self, kind: str) -> str:
-        return ", ".join(self.examples.get(kind, ()))

@@ -16,6 +16,7 @@ import numpy as np
 from tunesmith.errors import UserError
 from tunesmith.pictures.augment import Fit, Size
 from tunesmith.pictures.augment.placement import CROP_SHARE
+from tunesmith.pictures.augment.sample import GREY
 from tunesmith.pictures.augment.warp import Filter
 
 if TYPE_CHECKING:
@@ -67,13 +68,21 @@ class Preprocessing:
         if not place.is_file():
             return otherwise or cls((default, default), fit)
         try:
-            return cls._of(json.loads(place.read_text(encoding="utf-8")), fit, default)
+            return cls.of(json.loads(place.read_text(encoding="utf-8")), fit, default)
         except (ValueError, TypeError, KeyError, AttributeError, UnicodeDecodeError) as fault:
             what = f"{FILE} can't be read: {type(fault).__name__}: {fault}"
             raise UserError(what, str(place), "fetch the model again, or set options.size") from fault
 
     @classmethod
-    def _of(cls, found: dict[str, Any], fit: Fit, default: int) -> Preprocessing:
+    def of(cls, found: dict[str, Any], fit: Fit, default: int) -> Preprocessing:
+        """What a preprocessor's file says, as ``read`` has it.
+
+        Raises:
+            ValueError, TypeError, KeyError, AttributeError: It holds something that can't be read or is not done here.
+        """
+        order = found.get("channel_order", "BGR" if found.get("do_flip_channel_order") else "RGB")
+        if order not in ("RGB", "BGR"):
+            raise ValueError(f"channel_order is {order!r}, not RGB or BGR")
         size, shorter, fit = _geometry(found, fit, default)
         normal = found.get("do_normalize", "image_mean" in found)
         mean, std = (found.get("image_mean"), found.get("image_std")) if normal else ((0.0,) * 3, (1.0,) * 3)
@@ -85,7 +94,7 @@ class Preprocessing:
             float(found.get("rescale_factor", 1 / 255)) if found.get("do_rescale", True) else 1.0,
             cast(Any, tuple(map(float, mean or IMAGENET[0]))),
             cast(Any, tuple(map(float, std or IMAGENET[1]))),
-            "BGR" if found.get("channel_order") == "BGR" or found.get("do_flip_channel_order") else "RGB",
+            cast(Any, order),
         )
 
     def sized(self, size: int | Size | Literal["auto"], fit: Fit | Literal["auto"]) -> Preprocessing:
@@ -114,7 +123,7 @@ class Preprocessing:
             found["size"] = {"shortest_edge": self.shorter or round(max(self.size) / CROP_SHARE)}
             found |= {"do_center_crop": True, "crop_size": {"height": height, "width": width}}
         if self.fit == "letterbox":
-            found |= {"keep_aspect_ratio": True, "do_pad": True, "pad_value": 114, "pad_position": "bottom_right"}
+            found |= {"keep_aspect_ratio": True, "do_pad": True, "pad_value": GREY, "pad_position": "bottom_right"}
         plain = self.mean == (0.0,) * 3 and self.std == (1.0,) * 3
         found |= {"do_rescale": self.scale != 1.0, "rescale_factor": self.scale, "do_normalize": not plain}
         found |= {"image_mean": list(self.mean), "image_std": list(self.std), "channel_order": self.order}
@@ -165,6 +174,9 @@ def _geometry(found: dict[str, Any], fit: Fit, default: int) -> tuple[Size, int 
         size = (side, side)
     if found.get("keep_aspect_ratio") and found.get("do_pad"):
         fit = "letterbox"
+        for name, done in (("pad_value", GREY), ("pad_position", "bottom_right")):
+            if found.get(name, done) != done:
+                raise ValueError(f"{name} is {found[name]!r}, and only {done!r} is done here")
     if crop is not None:
         shorter = min(size)
         sides = crop if isinstance(crop, dict) else {"height": crop, "width": crop}

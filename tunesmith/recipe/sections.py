@@ -6,7 +6,7 @@ The descriptions feed ``tunesmith explain``, the JSON Schema, the docs and the e
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -22,6 +22,26 @@ class Section(BaseModel):
     """A part of the recipe: unknown settings are errors, values are frozen once read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Group = TypeVar("Group", bound=Section)
+
+
+def overlaid(below: Group, above: Group) -> Group:
+    """The values of ``below`` with those in their place that were written in ``above``; every value counts as written.
+
+    Sections inside are overlaid in the same way.
+    """
+    values = {}
+    for name in type(below).model_fields:
+        value = getattr(below, name)
+        if name in above.model_fields_set:
+            written = getattr(above, name)
+            value = overlaid(value, written) if isinstance(value, Section) else written
+        elif isinstance(value, Section):
+            value = overlaid(value, type(value)())
+        values[name] = value
+    return type(below)(**values)
 
 
 class ModelSection(Section):
@@ -136,6 +156,11 @@ class Stage(Section):
     )
     patience: int | None = Field(
         default=None, gt=0, description="End the stage after this many evaluations without a better score (plateau)."
+    )
+    within: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        description="Of what learns, only what lies in modules of these names (denoiser, decoder); null: all of it.",
     )
 
 

@@ -5,21 +5,20 @@ It knows no files: a function that is handed in reads a row's waveform.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
+from tunesmith.data.ahead import ahead
 from tunesmith.errors import UserError
 from tunesmith.speech.likeness import SoundPrint, sound_print
 from tunesmith.speech.measures import Measures, Wave, measure
 from tunesmith.types import Row
 
 RATE = 16_000
-THREADS, AHEAD = 2, 16
+THREADS = 2
 KEPT_BYTES = 256 << 20
 UNKNOWN_END = 1e9
 
@@ -140,15 +139,4 @@ def hear(
             store.add(part, heard)
         return heard
 
-    with ThreadPoolExecutor(threads, thread_name_prefix="sounds") as pool:
-        waiting: deque[Future[Any]] = deque()
-        try:
-            for row in rows:
-                waiting.append(pool.submit(one, row))
-                if len(waiting) >= AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    yield from ahead(one, rows, threads=threads)

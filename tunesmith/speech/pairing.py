@@ -5,19 +5,18 @@ It knows no format: names are given to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from tunesmith.data.pairing import PairingTable
 from tunesmith.errors import UserError
 
-EXAMPLES = 5
 MOST_UNPAIRED = 0.1
 """Share of recordings without a transcript, and of transcripts without a recording, that is left out, not refused."""
 
 
 @dataclass
-class Pairing:
+class Pairing(PairingTable):
     """Recordings and transcripts, counted, with up to five names of each kind.
 
     Args:
@@ -25,12 +24,7 @@ class Pairing:
         label: What a transcript is here, for a sentence: ``transcript``, ``row``, ``text file``.
     """
 
-    source: str
     label: str = "transcript"
-    labelled: int = 0
-    unlabelled: int = 0
-    orphans: int = 0
-    examples: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def recordings(self) -> int:
@@ -53,34 +47,18 @@ class Pairing:
             self.labelled += 1
         else:
             self.unlabelled += 1
-        self._example("labelled" if labelled else "unlabelled", name)
-
-    def add_orphans(self, names: Iterable[str]) -> None:
-        """Count transcripts that have no recording."""
-        for name in names:
-            self.orphans += 1
-            self._example("orphans", name)
-
-    def _example(self, kind: str, name: str) -> None:
-        shown = self.examples.setdefault(kind, [])
-        if len(shown) < EXAMPLES:
-            shown.append(name)
+        self.note("labelled" if labelled else "unlabelled", name)
 
     def lines(self) -> list[str]:
         """The table for a person, one line a kind with up to five names."""
-        rows = [
-            ("", f"recordings in {self.source}", self.recordings),
-            ("labelled", f"  with {self.label}s", self.labelled),
-            ("unlabelled", f"  without {self.label}s", self.unlabelled),
-            ("orphans", f"{self.label}s without recordings", self.orphans),
-        ]
-        wide = max(len(words) for _, words, _ in rows)
-        told = []
-        for kind, words, count in rows:
-            names = ", ".join(self.examples.get(kind, ()))
-            more = ", ..." if count > EXAMPLES and names else ""
-            told.append(f"{words:<{wide}}  {count:>8,}{f'  {names}{more}' if names else ''}".rstrip())
-        return told
+        return self.table(
+            [
+                ("", f"recordings in {self.source}", self.recordings),
+                ("labelled", f"  with {self.label}s", self.labelled),
+                ("unlabelled", f"  without {self.label}s", self.unlabelled),
+                ("orphans", f"{self.label}s without recordings", self.orphans),
+            ]
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The table as JSON-able values."""
@@ -121,17 +99,14 @@ class Pairing:
         if self.share_orphans > MOST_UNPAIRED:
             raise UserError(
                 f"{self.orphans:,} of {self.labelled + self.orphans:,} {self.label}s ({self.share_orphans:.1%}) have "
-                f"no recording, and at most {MOST_UNPAIRED:.0%} may: {self._some('orphans')}\n    {table}",
+                f"no recording, and at most {MOST_UNPAIRED:.0%} may: {self.some('orphans')}\n    {table}",
                 self.source,
                 f"add these recordings, or remove the {self.label}s",
             )
         if self.share_unlabelled > MOST_UNPAIRED:
             raise UserError(
                 f"{self.unlabelled:,} of {self.recordings:,} recordings ({self.share_unlabelled:.1%}) have no "
-                f"{self.label}, and at most {MOST_UNPAIRED:.0%} may: {self._some('unlabelled')}\n    {table}",
+                f"{self.label}, and at most {MOST_UNPAIRED:.0%} may: {self.some('unlabelled')}\n    {table}",
                 self.source,
                 f"add the {self.label}s, or remove these recordings",
             )
-
-    def _some(self, kind: str) -> str:
-        return ", ".join(self.examples.get(kind, ()))

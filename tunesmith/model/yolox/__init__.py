@@ -3,16 +3,14 @@
 from tunesmith.model.yolox.config import VARIANTS, YoloxConfig
 from tunesmith.model.yolox.loss import Assignment, assign, count, loss_sums
 from tunesmith.model.yolox.network import Decoded, Outputs, Parts, Yolox, boxes_of, decode, parts
-from tunesmith.model.yolox.preprocessing import Boxed, Preprocessing
+from tunesmith.model.yolox.preprocessing import preprocessor_config, write_preprocessor
 
 __all__ = [
     "VARIANTS",
     "Assignment",
-    "Boxed",
     "Decoded",
     "Outputs",
     "Parts",
-    "Preprocessing",
     "Yolox",
     "YoloxConfig",
     "assign",
@@ -21,4 +19,6 @@ __all__ = [
     "decode",
     "loss_sums",
     "parts",
+    "preprocessor_config",
+    "write_preprocessor",
 ]

@@ -6,9 +6,11 @@ overlap it well, those at which the network is least wrong. It knows the network
 The official code divides each sum by the number of foreground points, which is known only after the forward pass. Here
 counts are known before it, so the unit is the *object*: a sum over a batch is divided by its number of objects
 (``count``). With m foreground points an object, gradients are m times the official ones: about 1 at first, since boxes
-overlap nothing yet, and more later, at most 10. The terms' weights among each other are the official ones, and so is
-the course of Adam, which does not see a common factor. A picture without objects counts as one, so that what it
-teaches, that nothing is there, has a divisor too; what a picture adds does not depend on what it is batched with.
+overlap nothing yet, and more later, at most 10. The terms' weights among each other are the official ones. SGD sees m
+as a higher rate. AdamW does not see a factor that stays as it is, so while m is steady its steps are the official
+ones; while m grows, newer gradients weigh more in its averages, and the steps are others. A picture without objects
+counts as one, so that what it teaches, that nothing is there, has a divisor too; what a picture adds does not depend
+on what it is batched with.
 """
 
 from __future__ import annotations

@@ -277,7 +277,7 @@ class Yolox(nn.Module):
 
         Args:
             pixel_values: [batch, 3, height, width], 0 to 255, channels as the weights want them (see
-                ``Preprocessing``); sides are multiples of 32.
+                ``preprocessor_config``); sides are multiples of 32.
         """
         found: Outputs = self.head(self.backbone(pixel_values))
         return found

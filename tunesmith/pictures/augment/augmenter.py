@@ -10,11 +10,11 @@ from typing import Literal, TypeAlias
 import numpy as np
 from PIL import Image
 
+from tunesmith.data.draws import Draws
 from tunesmith.errors import UserError
 from tunesmith.pictures.augment.background import behind, covered
 from tunesmith.pictures.augment.camera import photographed
 from tunesmith.pictures.augment.describe import sentences, steps
-from tunesmith.pictures.augment.draws import Draws
 from tunesmith.pictures.augment.light import relit
 from tunesmith.pictures.augment.mosaic import TILES, mixup, mosaic
 from tunesmith.pictures.augment.placement import Fit, place

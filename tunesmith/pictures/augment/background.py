@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from tunesmith.pictures.augment.draws import Draws, between
+from tunesmith.data.draws import Draws, between
 from tunesmith.pictures.augment.sample import IGNORE, Outline, Sample, Size
 from tunesmith.pictures.augment.settings import Background
 from tunesmith.pictures.augment.warp import kept

@@ -8,7 +8,7 @@ from statistics import NormalDist
 import numpy as np
 from PIL import Image, ImageChops
 
-from tunesmith.pictures.augment.draws import Draws, between
+from tunesmith.data.draws import Draws, between
 from tunesmith.pictures.augment.settings import Camera
 
 _NORMAL = np.array([NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)])

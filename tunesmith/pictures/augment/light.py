@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from tunesmith.pictures.augment.draws import Draws, between, factor_between
+from tunesmith.data.draws import Draws, between, factor_between
 from tunesmith.pictures.augment.settings import Light
 
 _GREY = np.array([0.299, 0.587, 0.114])

@@ -15,8 +15,8 @@ from tunesmith.pictures.augment.settings import (
     Light,
     Preset,
     Viewpoint,
-    overlaid,
 )
+from tunesmith.recipe.sections import overlaid
 
 PRESETS: Mapping[Preset, AugmentSettings] = MappingProxyType(
     {

@@ -5,28 +5,19 @@ A preset gives every value; whatever is written beside it replaces the preset's.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias, TypeVar
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field
 
-from tunesmith.recipe.sections import Section, Wants
+from tunesmith.recipe.ranges import RANGE, Share, ordered
+from tunesmith.recipe.sections import Section
 
 Preset: TypeAlias = Literal["outdoor", "product", "document", "aerial", "none"]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-def _ordered(ends: tuple[float, float]) -> tuple[float, float]:
-    if ends[0] > ends[1]:
-        raise ValueError(f"{ends[0]:g} is more than {ends[1]:g}: the lower end stands first")
-    return ends
-
-
-_RANGE = Wants("a list of two numbers, the lower first")
 Shares = Annotated[
-    tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]], AfterValidator(_ordered), _RANGE
+    tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]], AfterValidator(ordered), RANGE
 ]
 Factors = Annotated[
-    tuple[Annotated[float, Field(gt=0, le=10)], Annotated[float, Field(gt=0, le=10)]], AfterValidator(_ordered), _RANGE
+    tuple[Annotated[float, Field(gt=0, le=10)], Annotated[float, Field(gt=0, le=10)]], AfterValidator(ordered), RANGE
 ]
 
 
@@ -117,12 +108,12 @@ class Camera(Section):
     noise: Share = Field(default=0.0, description="Share of pictures with sensor noise.")
     noise_level: Annotated[
         tuple[Annotated[float, Field(ge=0, le=80)], Annotated[float, Field(ge=0, le=80)]],
-        AfterValidator(_ordered),
-        _RANGE,
+        AfterValidator(ordered),
+        RANGE,
     ] = Field(default=(2.0, 10.0), description="Range of the noise's standard deviation, in grey levels of 255.")
     jpeg: Share = Field(default=0.0, description="Share of pictures that are written and read as JPEG once more.")
     jpeg_quality: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=95)], Annotated[int, Field(ge=1, le=95)]], AfterValidator(_ordered), _RANGE
+        tuple[Annotated[int, Field(ge=1, le=95)], Annotated[int, Field(ge=1, le=95)]], AfterValidator(ordered), RANGE
     ] = Field(default=(40, 90), description="Range of the JPEG quality, 1 to 95.")
     motion_blur: Share = Field(default=0.0, description="Share of pictures that are blurred along a line.")
     motion_length: Shares = Field(
@@ -163,23 +154,3 @@ class AugmentSettings(Section):
         description="With a frozen backbone: so many augmented views of each row, drawn once and recorded, so that the "
         "activation cache stays on; null draws anew in every epoch.",
     )
-
-
-Group = TypeVar("Group", bound=Section)
-
-
-def overlaid(below: Group, above: Group) -> Group:
-    """The values of ``below`` with those in their place that were written in ``above``; every value counts as written.
-
-    Sections inside are overlaid in the same way.
-    """
-    values = {}
-    for name in type(below).model_fields:
-        value = getattr(below, name)
-        if name in above.model_fields_set:
-            written = getattr(above, name)
-            value = overlaid(value, written) if isinstance(value, Section) else written
-        elif isinstance(value, Section):
-            value = overlaid(value, type(value)())
-        values[name] = value
-    return type(below)(**values)

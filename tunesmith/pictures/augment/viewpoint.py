@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tunesmith.pictures.augment.draws import Draws, between, factor_between
+from tunesmith.data.draws import Draws, between, factor_between
 from tunesmith.pictures.augment.geometry import (
     about,
     from_corners,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tunesmith.data.opened import Misfit
 from tunesmith.errors import UserError
 from tunesmith.pictures.classes import PictureClasses, declared, with_background
 from tunesmith.pictures.files import Look, PictureFault, look_at_picture
@@ -25,7 +26,7 @@ from tunesmith.pictures.formats.objects import (
     look_normalised,
     turn_objects,
 )
-from tunesmith.pictures.formats.opened import Misfit, Opened, Request, make_records
+from tunesmith.pictures.formats.opened import Opened, Request, make_records
 from tunesmith.pictures.pairing import Pairing
 from tunesmith.pictures.regions import RegionFault, box_of, points_of, runs_of
 

@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from tunesmith.data.ahead import ahead
+from tunesmith.data.opened import Misfit
 from tunesmith.errors import UserError
 from tunesmith.pictures.class_masks import IGNORE, MOST_CLASSES, MaskValues, check_size, mask_areas, read_mask_values
 from tunesmith.pictures.classes import BACKGROUND, PictureClasses, SourceId, declared
@@ -29,7 +30,7 @@ from tunesmith.pictures.formats.listing import (
     pictures_by_key,
     split_of,
 )
-from tunesmith.pictures.formats.opened import Misfit, Opened, Request, looker, make_records
+from tunesmith.pictures.formats.opened import Opened, Request, looker, make_records
 from tunesmith.pictures.pairing import Pairing
 
 MASK_FOLDERS = (

@@ -12,12 +12,13 @@ from typing import Any
 
 from tunesmith.data.delimited import detect, header_of, read_delimited
 from tunesmith.data.json_rows import read_jsonl
+from tunesmith.data.opened import Misfit
 from tunesmith.data.reading import Fault, Record
 from tunesmith.data.text_file import look_at
 from tunesmith.errors import UserError
 from tunesmith.pictures.files import PictureFault
 from tunesmith.pictures.formats.listing import Listing, choose_split, split_family
-from tunesmith.pictures.formats.opened import Misfit, Opened, Request
+from tunesmith.pictures.formats.opened import Opened, Request
 from tunesmith.pictures.formats.rows import IMAGE_COLUMNS, RowReader
 from tunesmith.pictures.pairing import Pairing
 

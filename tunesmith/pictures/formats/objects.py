@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from tunesmith.data.opened import Misfit
 from tunesmith.pictures.files import Look
-from tunesmith.pictures.formats.opened import Misfit
 from tunesmith.pictures.orientation import swaps_sides, turn_points
 from tunesmith.pictures.regions import RegionFault, turn_region
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from tunesmith.data.ahead import ahead
+from tunesmith.data.opened import Misfit, NamedPlace, OpenedSource
 from tunesmith.data.reading import Fault, Record
 from tunesmith.pictures.files import MOST_PIXELS, Look, PictureFault, content_of, look_at_picture
 from tunesmith.pictures.formats.listing import LINK_OUT, Listing
@@ -17,35 +17,23 @@ from tunesmith.pictures.pairing import Pairing
 Kind: TypeAlias = Literal["label", "boxes", "mask"]
 
 
-@dataclass(frozen=True)
-class Opened:
+@dataclass(frozen=True, kw_only=True)
+class Opened(OpenedSource):
     """A picture source, ready to be read once.
 
     Args:
         format: ``image-folder``, ``image-folder-metadata``, ``coco``, ``yolo``, ``voc``, ``mask-folder``, ``pictures``.
-        records: Number of each picture, and its row or what is wrong with it.
-        paths: What was read, as a person would write it.
-        notes: What a person should know; filled while reading.
         classes: The declared class table, where the source has one.
-        root: Folder that relative paths in the rows start from: the source itself, or the folder of a file.
-        between: What stands between the source's name and a row's number in a place.
-        total: How many records there are.
         pairing: Pictures and labels, counted.
     """
 
-    format: str
-    records: Iterator[Record]
-    paths: tuple[str, ...]
-    notes: list[str]
     classes: tuple[dict[str, Any], ...] | None
-    root: Path
     between: str = " picture "
-    total: int = 0
     pairing: Pairing | None = None
 
 
 @dataclass(frozen=True)
-class Request:
+class Request(NamedPlace):
     """What is asked of a format.
 
     Args:
@@ -68,20 +56,6 @@ class Request:
     most_pixels: int = MOST_PIXELS
     notes: list[str] = field(default_factory=list)
 
-    @property
-    def root(self) -> Path:
-        """The folder that relative paths in the rows start from."""
-        return self.path if self.path.is_dir() else self.path.parent
-
-    @property
-    def root_label(self) -> str:
-        """Its name."""
-        return self.label.rstrip("/") or "/" if self.path.is_dir() else str(Path(self.label).parent)
-
-    def name_of(self, path: Path) -> str:
-        """A file as rows name it: relative to the root."""
-        return Path(os.path.relpath(path, self.root)).as_posix()
-
     def settle_pairing(self, pairing: Pairing) -> None:
         """Say the pairing table, or stop by it.
 
@@ -90,10 +64,6 @@ class Request:
         """
         pairing.check(self.background)
         self.notes.extend(pairing.lines())
-
-
-class Misfit(ValueError):
-    """Why a label fits no picture, in words that follow its place."""
 
 
 Item = TypeVar("Item")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tunesmith.data.digest import plain
+from tunesmith.data.opened import Misfit
 from tunesmith.pictures.class_masks import MaskValues, check_size, mask_areas, read_mask_values
 from tunesmith.pictures.classes import PictureClasses, declared
 from tunesmith.pictures.files import (
@@ -24,7 +25,7 @@ from tunesmith.pictures.files import (
 )
 from tunesmith.pictures.formats.listing import LINK_OUT, leads_out
 from tunesmith.pictures.formats.objects import ObjectChecker, frame_of, look_normalised, turn_objects
-from tunesmith.pictures.formats.opened import Kind, Misfit
+from tunesmith.pictures.formats.opened import Kind
 from tunesmith.pictures.kept import PictureStore
 from tunesmith.pictures.regions import RegionFault, box_of, points_of, runs_of
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tunesmith.data.opened import Misfit
 from tunesmith.pictures.files import MOST_PIXELS, PictureFault, content_of, find_picture
-from tunesmith.pictures.formats.opened import Kind, Misfit, Opened
+from tunesmith.pictures.formats.opened import Kind, Opened
 from tunesmith.pictures.formats.opening import open_pictures
 from tunesmith.pictures.formats.rows import BoxForm, RowReader
 from tunesmith.pictures.kept import PictureStore

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.parsers import expat
 
+from tunesmith.data.opened import Misfit
 from tunesmith.errors import UserError
 from tunesmith.pictures.files import Look
 from tunesmith.pictures.formats.listing import (
@@ -24,7 +25,7 @@ from tunesmith.pictures.formats.listing import (
     split_of,
 )
 from tunesmith.pictures.formats.objects import ObjectChecker, frame_of, look_normalised, turn_objects
-from tunesmith.pictures.formats.opened import Misfit, Opened, Request, looker, make_records
+from tunesmith.pictures.formats.opened import Opened, Request, looker, make_records
 from tunesmith.pictures.pairing import Pairing
 
 MOST_XML_BYTES = 16 * 2**20

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tunesmith.data.opened import Misfit
 from tunesmith.errors import UserError
 from tunesmith.pictures.classes import PictureClasses, with_background
 from tunesmith.pictures.files import Look
 from tunesmith.pictures.formats.objects import ObjectChecker, frame_of
-from tunesmith.pictures.formats.opened import Misfit, Opened, Request, looker, make_records
+from tunesmith.pictures.formats.opened import Opened, Request, looker, make_records
 from tunesmith.pictures.formats.yolo_layout import Found, Layout, find_layout, label_names
 from tunesmith.pictures.pairing import Pairing
 from tunesmith.pictures.regions import RegionFault, box_of, points_of

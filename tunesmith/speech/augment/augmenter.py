@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tunesmith.data.draws import Draws, between, factor_between
 from tunesmith.errors import UserError
 from tunesmith.speech.augment.describe import sentences, steps
-from tunesmith.speech.augment.draws import Draws, between, factor_between
 from tunesmith.speech.augment.level import RATE, SILENT, gained, limited, overdriven
 from tunesmith.speech.augment.line import NARROW, coded, sampled_narrowly, telephone_band
 from tunesmith.speech.augment.masks import spec_augment

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tunesmith.errors import UserError
+from tunesmith.recipe.ranges import Range
 from tunesmith.speech.augment.augmenter import Augmenter
 from tunesmith.speech.augment.presets import PRESETS, settings_of
-from tunesmith.speech.augment.settings import AugmentSettings, Clipping, Gain, Mask, Pitch, Preset, Range, Speed
+from tunesmith.speech.augment.settings import AugmentSettings, Clipping, Gain, Mask, Pitch, Preset, Speed
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tunesmith.speech.augment.settings import AugmentSettings, Mask, Noise, Range
+from tunesmith.recipe.ranges import Range
+from tunesmith.speech.augment.settings import AugmentSettings, Mask, Noise
 
 
 def steps(settings: AugmentSettings) -> list[str]:

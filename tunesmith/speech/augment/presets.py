@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import AfterValidator
 
-from tunesmith.recipe.sections import Section
+from tunesmith.recipe.sections import Section, overlaid
 from tunesmith.speech.augment.settings import (
     AugmentSettings,
     Codec,
@@ -19,7 +19,6 @@ from tunesmith.speech.augment.settings import (
     Room,
     Speed,
     Telephone,
-    overlaid,
 )
 
 PRESETS: Mapping[Preset, AugmentSettings] = MappingProxyType(

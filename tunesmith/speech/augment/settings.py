@@ -5,26 +5,16 @@ A preset gives every value; whatever is written beside it replaces the preset's.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias, TypeVar
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field
 
-from tunesmith.recipe.sections import Section, Wants
+from tunesmith.recipe.ranges import RANGE, Share, ordered
+from tunesmith.recipe.sections import Section
 
 Preset: TypeAlias = Literal["none", "clean", "call-center", "meeting", "field"]
 Color: TypeAlias = Literal["white", "pink", "brown", "wind", "babble"]
 Format: TypeAlias = Literal["opus", "mp3", "vorbis", "gsm"]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-def _ordered(ends: tuple[float, float]) -> tuple[float, float]:
-    if ends[0] > ends[1]:
-        raise ValueError(f"{ends[0]:g} is more than {ends[1]:g}: the lower end stands first")
-    return ends
-
-
-_RANGE = Wants("a list of two numbers, the lower first")
-Range: TypeAlias = tuple[float, float]
 
 
 class Noise(Section):
@@ -33,8 +23,8 @@ class Noise(Section):
     probability: Share = Field(default=0.0, description="Share of recordings that get noise.")
     snr: Annotated[
         tuple[Annotated[float, Field(ge=-20, le=60)], Annotated[float, Field(ge=-20, le=60)]],
-        AfterValidator(_ordered),
-        _RANGE,
+        AfterValidator(ordered),
+        RANGE,
     ] = Field(
         default=(5.0, 20.0),
         description="Range of the signal-to-noise ratio in dB: power of the speech where it is active over power of "
@@ -61,8 +51,8 @@ class Speed(Section):
     probability: Share = Field(default=0.0, description="Share of recordings that are played faster or slower.")
     factor: Annotated[
         tuple[Annotated[float, Field(ge=0.5, le=2)], Annotated[float, Field(ge=0.5, le=2)]],
-        AfterValidator(_ordered),
-        _RANGE,
+        AfterValidator(ordered),
+        RANGE,
     ] = Field(default=(0.9, 1.1), description="Range of the speed: 1.1 makes a recording of 11 s one of 10 s.")
 
 
@@ -72,8 +62,8 @@ class Pitch(Section):
     probability: Share = Field(default=0.0, description="Share of recordings whose pitch is shifted.")
     semitones: Annotated[
         tuple[Annotated[float, Field(ge=-12, le=12)], Annotated[float, Field(ge=-12, le=12)]],
-        AfterValidator(_ordered),
-        _RANGE,
+        AfterValidator(ordered),
+        RANGE,
     ] = Field(default=(-2.0, 2.0), description="Range of the shift in semitones; 12 double the pitch.")
 
 
@@ -83,8 +73,8 @@ class Gain(Section):
     probability: Share = Field(default=0.0, description="Share of recordings that become louder or softer.")
     db: Annotated[
         tuple[Annotated[float, Field(ge=-60, le=40)], Annotated[float, Field(ge=-60, le=40)]],
-        AfterValidator(_ordered),
-        _RANGE,
+        AfterValidator(ordered),
+        RANGE,
     ] = Field(default=(-6.0, 6.0), description="Range of the gain in dB; never more than full scale allows.")
 
 
@@ -94,13 +84,13 @@ class Room(Section):
     probability: Share = Field(default=0.0, description="Share of recordings that get a room's echo.")
     rt60: Annotated[
         tuple[Annotated[float, Field(ge=0.05, le=3)], Annotated[float, Field(ge=0.05, le=3)]],
-        AfterValidator(_ordered),
-        _RANGE,
+        AfterValidator(ordered),
+        RANGE,
     ] = Field(default=(0.2, 0.6), description="Range of the seconds in which the echo falls by 60 dB (RT60).")
     direct: Annotated[
         tuple[Annotated[float, Field(ge=-20, le=40)], Annotated[float, Field(ge=-20, le=40)]],
-        AfterValidator(_ordered),
-        _RANGE,
+        AfterValidator(ordered),
+        RANGE,
     ] = Field(
         default=(0.0, 12.0),
         description="Range of the dB by which the direct sound is stronger than the echo; less is farther away.",
@@ -127,8 +117,8 @@ class Codec(Section):
     )
     kbps: Annotated[
         tuple[Annotated[float, Field(ge=6, le=64)], Annotated[float, Field(ge=6, le=64)]],
-        AfterValidator(_ordered),
-        _RANGE,
+        AfterValidator(ordered),
+        RANGE,
     ] = Field(
         default=(8.0, 24.0),
         description="Range of the bitrate in kbit/s; vorbis goes no lower than about 20, gsm has one.",
@@ -141,8 +131,8 @@ class Clipping(Section):
     probability: Share = Field(default=0.0, description="Share of recordings whose peaks are cut off.")
     db: Annotated[
         tuple[Annotated[float, Field(ge=0, le=30)], Annotated[float, Field(ge=0, le=30)]],
-        AfterValidator(_ordered),
-        _RANGE,
+        AfterValidator(ordered),
+        RANGE,
     ] = Field(default=(3.0, 12.0), description="Range of the dB below the highest peak at which it is cut off.")
 
 
@@ -185,23 +175,3 @@ class AugmentSettings(Section):
         description="With a frozen encoder: so many augmented versions of each row, drawn once and recorded, so that "
         "the activation cache stays on; null draws anew in every epoch.",
     )
-
-
-Group = TypeVar("Group", bound=Section)
-
-
-def overlaid(below: Group, above: Group) -> Group:
-    """The values of ``below`` with those in their place that were written in ``above``; every value counts as written.
-
-    Sections inside are overlaid in the same way.
-    """
-    values = {}
-    for name in type(below).model_fields:
-        value = getattr(below, name)
-        if name in above.model_fields_set:
-            written = getattr(above, name)
-            value = overlaid(value, written) if isinstance(value, Section) else written
-        elif isinstance(value, Section):
-            value = overlaid(value, type(value)())
-        values[name] = value
-    return type(below)(**values)

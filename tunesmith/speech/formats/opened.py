@@ -2,51 +2,35 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tunesmith.data.delimited import detect, header_of, read_delimited
 from tunesmith.data.json_rows import read_jsonl
+from tunesmith.data.opened import NamedPlace, OpenedSource
 from tunesmith.data.reading import Record
 from tunesmith.data.text_file import look_at
 from tunesmith.speech.pairing import Pairing
 
 
-class Misfit(ValueError):
-    """Why a row is none of speech, in words that follow its place."""
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A speech source, ready to be read once.
+@dataclass(frozen=True, kw_only=True)
+class Opened(OpenedSource):
+    """A speech source, ready to be read once; names of recordings in its raw rows start from the root.
 
     Args:
-        format: ``librispeech``, ``common-voice``, ``ljspeech``, ``kaldi``, ``audio-folder``, ``texts-beside`` or
-            ``recordings``.
-        records: Number of each recording, and its raw row or what is wrong with it. Names of recordings in it start
-            from the root.
-        paths: What was read, as a person would write it.
-        notes: What a person should know; filled while reading.
-        root: Folder that relative paths start from: the source itself, or the folder of a file.
-        between: What stands between the source's name and a row's number in a place.
-        total: How many records there are.
+        format: ``librispeech``, ``common-voice``, ``ljspeech``, ``kaldi``, ``audio-folder``, ``texts-beside``,
+            ``recordings``, or that of a file of rows.
         pairing: Recordings and transcripts, counted.
+        table: Whether it is a file of rows, which says by its columns what is what.
     """
 
-    format: str
-    records: Iterator[Record]
-    paths: tuple[str, ...]
-    notes: list[str]
-    root: Path
     between: str = " recording "
-    total: int = 0
     pairing: Pairing | None = None
+    table: bool = False
 
 
 @dataclass(frozen=True)
-class Request:
+class Request(NamedPlace):
     """What is asked of a layout.
 
     Args:
@@ -60,20 +44,6 @@ class Request:
     label: str
     split: str | None = None
     notes: list[str] = field(default_factory=list)
-
-    @property
-    def root(self) -> Path:
-        """The folder that relative paths in the rows start from."""
-        return self.path if self.path.is_dir() else self.path.parent
-
-    @property
-    def root_label(self) -> str:
-        """Its name."""
-        return self.label.rstrip("/") or "/" if self.path.is_dir() else str(Path(self.label).parent)
-
-    def name_of(self, path: Path) -> str:
-        """A file as rows name it: relative to the root."""
-        return Path(os.path.relpath(path, self.root)).as_posix()
 
     def table(self, name: str) -> list[Record]:
         """The rows of a CSV, TSV or JSONL file below the root, by its name there.

@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Draws:
-    """Generators for the steps of one recording, from one number that is drawn from the row's generator.
+    """Generators for the steps of one row, from one number that is drawn from the row's generator.
 
     Switching a step off, or letting it draw more, leaves what all the others draw as it is.
 
@@ -25,7 +25,7 @@ class Draws:
         return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
 
     def happens(self, step: str, share: float) -> np.random.Generator | None:
-        """The step's generator where the step happens to this recording, which it does with probability ``share``."""
+        """The step's generator where the step happens to this row, which it does with probability ``share``."""
         if not share:
             return None
         rng = self.of(step)
