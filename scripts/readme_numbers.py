@@ -29,6 +29,7 @@ def outcome(scores: Mapping[str, Any]) -> str:
     lines += [f"| {name} | {_number(value)} |" for name, value in (scores.get("bases") or {}).items()]
     lines += [f"| after {s['name']} | {_number(s['score'])} |" for s in scores["stages"][:-1]]
     lines.append(f"| tuned | {_number(scores['tuned'])} |")
+    lines += [f"| {name} | {_number(one['tuned'])} |" for name, one in (scores.get("beside") or {}).items()]
     difference = (
         f"{scores['difference']:+.3f} [{low:+.3f}, {high:+.3f}] against {scores['base_name']}: {scores['verdict']}"
     )
@@ -37,11 +38,15 @@ def outcome(scores: Mapping[str, Any]) -> str:
         f"[{probe['interval'][0]:+.3f}, {probe['interval'][1]:+.3f}]."
         for name, probe in (scores.get("probes") or {}).items()
     ]
+    took = ""
+    if "seconds" in scores:
+        minutes, seconds = divmod(round(scores["seconds"]), 60)
+        took = f" In {minutes} min {seconds} s on {scores['machine']['cpu']}, {scores['machine']['cores']} cores."
     return "\n".join(
         [
             *lines,
             "",
-            f"{scores['rows']} rows, 95 % interval: {difference}.",
+            f"{scores['rows']} rows, 95 % interval: {difference}.{took}",
             *(line for one in others for line in ("", one)),
         ]
     )
