@@ -90,14 +90,16 @@ def strongest_base(
     Returns:
         Its name, its predictor, and every candidate's goal metric on those rows.
     """
+    candidates = task.bases(model, train)
+    if len(candidates) == 1:
+        # Nothing to choose from: predictions of training rows would cost much and say nothing.
+        return *next(iter(candidates.items())), {}
     step = max(1, len(train) // task.base_rows)
     sample = [train[i] for i in range(0, len(train), step)]
     sample = [row for row in sample if task.can_judge(row)][: task.base_rows]
-    candidates = task.bases(model, train)
     if not sample:
         # Nothing to choose by.
-        candidates = dict(list(candidates.items())[:1])
-        return next(iter(candidates)), next(iter(candidates.values())), {}
+        return *next(iter(candidates.items())), {}
     found = {name: task.score(run(predict, sample), sample)[task.goal] for name, predict in candidates.items()}
     sign = 1 if task.higher_is_better else -1
     # Of equal ones the last, which was given the most.
@@ -118,18 +120,26 @@ def frozen_receipt(before: Mapping[str, str], after: Mapping[str, str]) -> Recei
     )
 
 
-def reload_receipt(task: Task, memory: Sequence[Any], reloaded: Sequence[Any], rows: Sequence[Row]) -> Receipt:
-    """The saved model, loaded anew, predicts what the trained one predicted."""
+def reload_receipt(
+    task: Task, memory: Sequence[Any], reloaded: Sequence[Any], rows: Sequence[Row], base: Sequence[Any] = ()
+) -> Receipt:
+    """The saved model, loaded anew, predicts what the trained one predicted.
+
+    Where training changed little, that may be so of the untrained one, too: what is the base's to the bit, while the
+    trained model said something else, is no reload, however small the difference.
+    """
     apart = (
         _distance(a, b) if (own := task.distance(a, b)) is None else own for a, b in zip(memory, reloaded, strict=True)
     )
     worst = max(apart, default=0.0)
+    undone = bool(base) and list(reloaded) == list(base) and list(memory) != list(base)
+    told = f"largest difference of any number in the predictions of {len(rows)} held-out rows"
     return Receipt(
         "the saved model reloads to the same outputs",
-        worst <= RELOAD_TOLERANCE,
+        worst <= RELOAD_TOLERANCE and not undone,
         worst,
         RELOAD_TOLERANCE,
-        f"largest difference of any number in the predictions of {len(rows)} held-out rows",
+        f"{told}; they are those of the base: what was saved does nothing" if undone else told,
     )
 
 

@@ -98,6 +98,8 @@ def merge_adapter(
         raise UserError(what, str(opened.folder), f"write --dtype {task.holds[0]}")
     task.held = dtype
     rows = _rows(opened, CHECKED_ROWS)
+    if not _readable(task, rows):
+        rows = _placed(opened, task, rows, progress)
     model = task.load()
     load_adapter(model, opened.model)
     beside = _numbers(task, model, rows, progress)
@@ -141,12 +143,21 @@ class Exported:
 
     def __str__(self) -> str:
         verified = self.measured["verified"]
-        rows = next(verified[unit] for unit in ("pictures", "recordings") if unit in verified)
+        how = next(
+            f"{words.format(verified[unit])}:"
+            for unit, words in (
+                ("pictures", "held against the run's model on {} held-out rows"),
+                ("recordings", "held against the run's model on {} held-out rows"),
+                ("layers", "read back, {} layers against the run's"),
+            )
+            if unit in verified
+        )
         lines = [
             f"{one['output']}: largest difference {one['largest']:.2e} (at most {one['tolerance']:g})"
             for one in self.measured["verified"]["differences"]
         ]
-        return "\n".join([f"model: {self.file}", f"held against the run's model on {rows} held-out rows:", *lines])
+        notes = [str(self.measured["note"])] if "note" in self.measured else []
+        return "\n".join([f"model: {self.file}", how, *lines, *notes])
 
     def to_json(self) -> dict[str, Any]:
         """As JSON-able values."""
@@ -202,7 +213,7 @@ def _export_as(format: str, run: Run, task: Task, out: Path, progress: Callable[
             raise UserError("something is there already", str(place), "name a file that does not exist")
     rows = _placed(run, task, _rows(run, EXPORT_ROWS), progress)
     model = load_model(run, task)
-    if task.adapted:
+    if task.adapted and format not in task.adapter_exports:
         from tunesmith.model.adapters import merge
 
         merge(model)

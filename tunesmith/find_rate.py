@@ -33,7 +33,8 @@ def find_rate(
     Raises:
         UserError: The recipe or the data are at fault, there is no such stage, or no rate lets the loss fall.
     """
-    from tunesmith.journey import loop_of
+    from tunesmith.journey import loop_of, make_further
+    from tunesmith.train.engine import LocalEngine
     from tunesmith.train.find_lr import draw
     from tunesmith.train.signals import StopRequest
 
@@ -47,7 +48,10 @@ def find_rate(
     if stage:
         say("the stages before it have not been trained here; in a run, lr: auto tests on what they left")
     with StopRequest() as stop:
-        found = loop_of(prepared, plan, stop, progress=progress).try_rates(stage)
+        engine = LocalEngine(plan.device, plan.precision)
+        if prepared.further:
+            make_further(prepared, engine, progress)
+        found = loop_of(prepared, plan, stop, engine=engine, progress=progress).try_rates(stage)
     place = out or Path(f"lr-{source.path.stem}-stage-{stage}.svg")
     write_whole(place, draw(found.rates, found.losses, found.picked).encode())
     return found, place

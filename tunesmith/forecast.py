@@ -53,7 +53,7 @@ def worst_stage(
     best: tuple[MemoryPlan, int] | None = None
     for index, stage in enumerate(plan.resolved):
         groups = learning_groups(layers, stage)
-        layers.apply([g.group for g in groups if g.trains])
+        layers.apply([g.group for g in groups if g.trains], stage.within)
         if recipe.engine.gradient_checkpointing:
             recompute_blocks(layers)
         cache = plan.stages[index]["cache"]

@@ -12,6 +12,7 @@ from tunesmith.plan import Plan, loader_of, loaders_of, with_adapter
 from tunesmith.prepare import Prepared
 from tunesmith.recipe import Recipe
 from tunesmith.run import Run
+from tunesmith.types import Row
 
 if TYPE_CHECKING:
     from torch import nn
@@ -149,3 +150,30 @@ def predicted(journey: Journey, predict: Any, loader: Loader, what: str, model: 
         slow=not journey.prepared.task.one_pass,
         on_progress=lambda done, total: journey.hooks.progress(what, done, total),
     )
+
+
+def make_further(prepared: Prepared, engine: LocalEngine, progress: Callable[[str, int, int], None]) -> None:
+    """Let the task make its further rows with the model as it came (main rank)."""
+    from tunesmith.train.inference import predict_rows
+
+    task, rows_at_once = prepared.task, prepared.source.recipe.batch.eval_rows
+    loaded: list[nn.Module] = []
+
+    def said(rows: Sequence[Row]) -> list[Any]:
+        if not loaded:
+            loaded.append(task.load().to(engine.device))
+        loader = loader_of(prepared, rows)
+        return predict_rows(
+            loaded[0],
+            task.predict,
+            loader,
+            loader.lengths,
+            engine.alone(),
+            rows=rows_at_once,
+            slow=not task.one_pass,
+            on_progress=lambda done, total: progress("making further rows", done, total),
+        )
+
+    if engine.main:
+        task.make_further(prepared.further, said)
+    engine.wait()

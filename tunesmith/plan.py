@@ -136,7 +136,7 @@ def pick_held(prepared: Prepared, precision: str) -> tuple[str, str]:
             f"write auto, or one of: {', '.join(prepared.task.holds)}",
         )
     if wanted == "auto":
-        if recipe.adapter is not None and precision == "bf16" and prepared.task.low_precision:
+        if recipe.adapter is not None and precision == "bf16" and "bf16" in prepared.task.holds:
             return "bf16", "the frozen weights are held as they are multiplied: half the bytes; what learns is fp32"
         return "fp32", ""
     learns = [s for s in recipe.stages or () if s.train not in ("adapter", "head")]
@@ -157,6 +157,8 @@ def loaders_of(prepared: Prepared) -> dict[str, Loader]:
     sets = {"train": loader_of(prepared, prepared.train, views), "held_out": loader_of(prepared, prepared.held_out)}
     if len(prepared.validation):
         sets["validation"] = loader_of(prepared, prepared.validation)
+    if len(samples := task.samples(prepared.held_out)):
+        sets["samples"] = loader_of(prepared, samples)
     return sets
 
 
@@ -180,6 +182,7 @@ def loader_of(prepared: Prepared, rows: Sequence[Any], views: int = 0) -> Loader
         seed=prepared.source.recipe.run.seed,
         cpu_rows=task.cpu_rows,
         row_length=task.row_length,
+        seeded=task.seeded,
     )
 
 
@@ -211,6 +214,7 @@ def with_adapter(prepared: Prepared, model: nn.Module) -> LayerGroups:
 
     groups = layers.by_parameter()
     attach(model, layers.adapted_blocks(recipe.adapter.top), recipe.adapter, seed=recipe.run.seed)
+    task.check_adapter(model)
     return layers.with_adapter(task.fresh, frozenset(adapter_parameters(model)), groups)
 
 
@@ -294,19 +298,19 @@ def _plan_stage(
 ) -> None:
     from tunesmith.model.memory import MetaAnswers
     from tunesmith.model.stages import learning_groups, stage_name
-    from tunesmith.train.caching import CacheDecision, CacheRequest, decide
+    from tunesmith.train.caching import CacheDecision, CacheRequest, decide, recorded_sets
     from tunesmith.train.engine import Engine
     from tunesmith.train.job import steps_of
 
     recipe = prepared.source.recipe
     groups = learning_groups(layers, stage)
-    layers.apply([g.group for g in groups if g.trains])
+    layers.apply([g.group for g in groups if g.trains], stage.within)
     steps, per_epoch = steps_of(stage, len(sets["train"]), recipe)
     request = CacheRequest(
         task=prepared.task,
         model=model,
         layers=layers,
-        sets=sets,
+        sets=recorded_sets(prepared.task, sets),
         settings=recipe.cache,
         engine=cast(Engine, _MetaEngine()),
         precision=plan.precision,

@@ -29,6 +29,7 @@ def predict(
     rows: int = 64,
     device: str = "auto",
     out: str | Path | None = None,
+    n: int | None = None,
     progress: Progress = lambda _what, _done, _total: None,
 ) -> list[dict[str, Any]]:
     """Predictions of a finished run's tuned model.
@@ -39,11 +40,14 @@ def predict(
             task has one input column.
         rows: Rows per forward pass.
         device: Where to compute.
-        out: A folder that does not exist or is empty: takes ``predictions.json``, and what else the task writes.
+        out: A folder that does not exist or is empty: takes ``predictions.json``, and what else the task writes. Of a
+            task that makes pictures it is by default a new folder in the run's ``predictions``.
+        n: How many different answers to each input, of a task that draws them.
         progress: Receives what is being done.
 
     Returns:
-        For every row its id, its inputs and its prediction; ``fault`` where its file can't be read.
+        For every row its id, its inputs and its prediction (the file, where one was written in its place); ``fault``
+        where its file can't be read.
 
     Raises:
         UserError: The run is not finished, an input can't be read, or something is in the way of ``out``.
@@ -56,6 +60,13 @@ def predict(
     task = load_task(opened)
     task.for_person = True
     table = rows_of(opened, task, inputs)
+    draws = task.seeded and not task.one_pass
+    if n is not None and not draws:
+        raise UserError(f"--n: a model for {task.name} has one answer to an input", "command line", "leave --n out")
+    if n is not None:
+        table = [{**row, "id": f"{row['id']}-{number}"} for row in table for number in range(1, n + 1)]
+    if draws and folder is None:
+        folder = _next_folder(opened.folder / "predictions")
     model = load_model(opened, task)
     if task.reads_files:
         found = _run_readable(task, model, table, rows=rows, device=device, progress=progress)
@@ -63,7 +74,9 @@ def predict(
         found = [(p, None) for p in run_model(task, model, table, rows=rows, device=device, progress=progress)]
     if folder is not None:
         good = [(row, one) for row, (one, fault) in zip(table, found, strict=True) if fault is None]
-        _write(task, [row for row, _ in good], [one for _, one in good], folder)
+        files = _write(task, [row for row, _ in good], [one for _, one in good], folder)
+        if files is not None:
+            found = [(str(folder / name), None) for name in files]
     names = [name for name in task.inputs if any(name in row for row in table)]
     return [
         {"id": row["id"], **{name: row.get(name) for name in names}, "prediction": prediction}
@@ -83,19 +96,29 @@ def need_free(place: Path) -> Path:
     return place
 
 
-def _write(task: Task, rows: Sequence[Row], predictions: Sequence[Any], folder: Path) -> None:
-    """Write predictions aside, then put the folder in its place."""
+def _next_folder(start: Path) -> Path:
+    """The first folder below one that does not exist: ``0001``, ``0002``."""
+    number = 1
+    while (start / f"{number:04d}").exists():
+        number += 1
+    return start / f"{number:04d}"
+
+
+def _write(task: Task, rows: Sequence[Row], predictions: Sequence[Any], folder: Path) -> list[str] | None:
+    """Write predictions aside, then put the folder in its place; names of files that stand for predictions."""
     draft = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
     try:
         draft.mkdir(parents=True)
-        if not task.write_predictions(rows, predictions, draft):
+        written = task.write_predictions(rows, predictions, draft)
+        if not written:
             told = [{**row, "prediction": one} for row, one in zip(rows, predictions, strict=True)]
             text = json.dumps(jsonable(told), ensure_ascii=False, indent=1)
             (draft / "predictions.json").write_text(text + "\n", encoding="utf-8")
         if folder.exists():
             folder.rmdir()
         draft.rename(folder)
+        return written if isinstance(written, list) else None
     except OSError as fault:
         raise UserError(f"it can't be written: {fault.strerror}", str(folder), "choose another place") from fault
     finally:
@@ -280,7 +303,9 @@ def run_model(
     from tunesmith.train.inference import predict_rows
 
     engine = LocalEngine(pick_device(device))
-    loader = Loader(table, encode or task.encode, task.collate, length=task.length, cpu_rows=task.cpu_rows)
+    loader = Loader(
+        table, encode or task.encode, task.collate, length=task.length, cpu_rows=task.cpu_rows, seeded=task.seeded
+    )
     return predict_rows(
         model.to(engine.device),
         predictor or task.predict,

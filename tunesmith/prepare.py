@@ -41,6 +41,7 @@ class Prepared:
         learning: ``train`` and ``validation`` together.
         reports: How each source was read.
         digests: Content digest of each source.
+        further: Training rows that the task makes for itself; they are among ``train``.
         lines: What was decided about the data, for a person.
         findings: Of the audit, after ``audit.accept``.
     """
@@ -55,6 +56,7 @@ class Prepared:
     digests: dict[str, str]
     lines: list[str]
     findings: list[Finding] = field(default_factory=list)
+    further: Sequence[Row] = ()
     unused_accepts: list[str] = field(default_factory=list)
 
     @property
@@ -140,6 +142,10 @@ def prepare(
     prepared.task.facts = prepared.task.survey(prepared.train)
     for line in prepared.task.facts.lines:
         say(line)
+    prepared.further = prepared.task.further_rows()
+    if prepared.further:
+        say(f"{len(prepared.further):,} further rows that the task makes are learned with the others")
+        prepared.train = [*prepared.train, *prepared.further]
     _check_classes(prepared)
     more = list(prepared.task.audit(prepared.learning, prepared.held_out))
     prepared.findings = _accepted(prepared, [*prepared.findings, *more])
@@ -280,7 +286,7 @@ def _audit(prepared: Prepared, kind: type[Task]) -> None:
         explicit_eval=explicit,
         identity=kind.identity,
     )
-    prepared.findings = _accepted(prepared, found)
+    prepared.findings = _accepted(prepared, [finding for finding in found if finding.code not in kind.spared])
 
 
 def _check_classes(prepared: Prepared) -> None:

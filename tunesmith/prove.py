@@ -42,9 +42,12 @@ def finish(journey: Journey, measured: dict[str, Any], started: float) -> None:
         )
     _save(journey)
     again = _reloaded(journey)
-    reload_rows = _with_engine(
-        journey, alone, lambda: predicted(journey, again[0].predict, held_out, "scoring the saved model", again[1])
-    )
+    if task.fresh_process:
+        reload_rows = _apart(journey)
+    else:
+        reload_rows = _with_engine(
+            journey, alone, lambda: predicted(journey, again[0].predict, held_out, "scoring the saved model", again[1])
+        )
     _calibrate(journey, *again)
     rows = journey.prepared.held_out
     group = journey.recipe.data.group_by
@@ -60,7 +63,11 @@ def finish(journey: Journey, measured: dict[str, Any], started: float) -> None:
     scores["bases"] = journey.shown
     scores["probes"] = _probes(journey, *again)
     run.write_json("scores.json", scores)
-    run.write_json("panels.json", [*_comparisons(scores), *task.show(rows, journey.base, reload_rows)])
+    panels = [*_comparisons(scores), *task.show(rows, journey.base, reload_rows), *_developed(journey)]
+    for panel in panels:
+        if "warning" in panel:
+            journey.hooks.say(f"warning: {panel.pop('warning')}")
+    run.write_json("panels.json", panels)
     lines = (
         json.dumps({"id": row["id"], "row": _shown(row), "base": b, "tuned": t}, ensure_ascii=False)
         for row, b, t in zip(rows, journey.base, reload_rows, strict=True)
@@ -72,6 +79,29 @@ def finish(journey: Journey, measured: dict[str, Any], started: float) -> None:
     run.write_json("receipts.json", [receipt.to_json() for receipt in receipts])
     run.set_state("finished")
     write_pages(run)
+
+
+def _apart(journey: Journey) -> list[Any]:
+    """What the saved model says of the held-out rows in a process of its own."""
+    from tunesmith.apart import predicted_apart
+
+    return predicted_apart(
+        journey.run,
+        journey.prepared.held_out,
+        journey.prepared.task.folders,
+        device=journey.plan.device,
+        precision=journey.plan.precision,
+        batch=journey.recipe.batch.eval_rows,
+        progress=lambda done, total: journey.hooks.progress("scoring the saved model", done, total),
+    )
+
+
+def _developed(journey: Journey) -> list[dict[str, Any]]:
+    """Panels of the sample rows as the model learned."""
+    events, _ = journey.run.read_events()
+    taken = {int(e["step"]): journey.run.read_json(e["file"]) for e in events if e["kind"] == "samples"}
+    rows = journey.job.sets["samples"].rows if "samples" in journey.job.sets else ()
+    return journey.prepared.task.show_samples(rows, sorted(taken.items())) if taken else []
 
 
 def _calibrate(journey: Journey, again: Any, model: nn.Module) -> None:
@@ -187,6 +217,7 @@ def _save_into(journey: Journey, draft: Path) -> None:
             modules_to_save=head,
         )
         job.task.save_processor(draft)
+        job.task.save_adapter(job.model, draft)
     else:
         with quiet():
             job.task.save(job.model, draft)
@@ -258,11 +289,13 @@ def _receipts(
     prepared, loop = journey.prepared, journey.loop
     rows = {"train": len(prepared.train), "validation": len(prepared.validation), "held out": len(prepared.held_out)}
     read = sum(report.rows for report in prepared.reports.values())
+    if prepared.further:
+        rows["train"] -= len(prepared.further)
     differences = [(e["stage"], e["difference"]) for e in loop.at.ended]
     found, missing = _last_checkpoint(journey)
     receipts = [
         frozen_receipt(journey.digests, frozen_digests(journey, journey.job.layers)),
-        reload_receipt(prepared.task, in_memory, reloaded, prepared.held_out),
+        reload_receipt(prepared.task, in_memory, reloaded, prepared.held_out, journey.base),
         *cache_receipts(differences, TOLERANCE[journey.recipe.cache.dtype]),
         checkpoint_receipt(found, missing),
         data_receipt(prepared.digests, rows, read),

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
-
+from tunesmith.traits import TaskOptions, Traits
 from tunesmith.types import Batch, Counts, Example, Facts, Finding, Preview, Row, RowShape, Scores, Sums
 
 if TYPE_CHECKING:
@@ -24,19 +23,13 @@ if TYPE_CHECKING:
     from tunesmith.model.weights import Weights
     from tunesmith.recipe import AdapterSection, Stage
 
-HEAD_FILE = "head.safetensors"
-"""What the default ``save`` writes beside a pretrained part that saves itself: all other tensors of the model."""
+__all__ = ["SCORED_BY_NAME", "Task", "TaskOptions"]
+
 SCORED_BY_NAME = ("accuracy", "mean_absolute_error", "r2")
 """Goals that a task has a score for without writing one."""
 
 
-class TaskOptions(BaseModel):
-    """A task's own settings. Unknown ones are errors; every field carries a description."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Task(ABC):
+class Task(Traits, ABC):
     """What a modality must say. One level of inheritance: nobody subclasses a concrete task.
 
     Four methods are required: ``load``, ``encode``, ``loss`` and ``predict``; and ``score``, unless ``goal`` is
@@ -48,61 +41,10 @@ class Task(ABC):
         facts: What ``survey`` learned; given when a run is resumed, evaluated or used.
     """
 
-    name: ClassVar[str]
-    """The recipe's ``task:``, in kebab-case."""
-    columns: ClassVar[Mapping[str, type]]
-    """Our column names and the type each value must have (``object``: any scalar)."""
-    target: ClassVar[str | None] = None
-    """The column that is to be predicted; the others are inputs."""
-    identity: ClassVar[tuple[str, ...]] = ()
-    """The columns that make two rows the same, where those are not the inputs."""
-    goal: str
-    """The metric of ``score`` that the verdict is about."""
-    higher_is_better: bool = True
-    random: bool = False
-    """Whether ``encode`` draws from its rng (augmentation); then examples and activations are not kept."""
-    views: int = 0
-    """How many drawn versions of each training row take turns from epoch to epoch; 0: a new one every epoch."""
-    packed: bool = False
-    """Whether ``collate`` puts examples end to end along the second axis of a batch of one, with no padding."""
-    not_by_row: ClassVar[tuple[str, ...]] = ()
-    """Names of tensors in a batch that do not hold one entry a row."""
-    one_pass: bool = True
-    """Whether ``predict`` is one forward pass over the batch, so that recorded activations can stand in below."""
-    cpu_rows: ClassVar[int | None] = None
-    """Most rows in one forward pass without gradients on a CPU, whose caches hold no more; None: ``eval_rows``."""
-    validation_goal: str | None = None
-    """The metric of what ``validate`` predicts, which picks the best weights; None: ``goal``."""
-    validation_higher: bool = True
-    """Whether more of ``validation_goal`` is better."""
-    base_rows: ClassVar[int] = 500
-    """On how many training rows the candidates for the base are compared."""
-    low_precision: ClassVar[bool] = False
-    """Whether ``precision: auto`` may take bf16 on a CPU that has bf16 units; on a GPU it always may."""
-    holds: ClassVar[tuple[str, ...]] = ("fp32",)
-    """How the task's ``load`` can hold frozen weights."""
-    reference_width: int = 0
-    """How many numbers a row ``reference`` gives; 0: there is no reference."""
-    Options: ClassVar[type[TaskOptions]] = TaskOptions
-    exceptions: ClassVar[Mapping[str, str]] = {}
-    """Checks of ``check_task`` that this task cannot pass, each with the reason; shown in its docs."""
-    finding_codes: ClassVar[Sequence[str]] = ()
-    """Codes that the task's own ``audit`` may find, so that a recipe can accept them."""
-    adapter_type: ClassVar[str | None] = None
-    """peft's name of the task (``SEQ_CLS``), which a saved adapter carries so that peft builds the right model."""
-    pipeline_tag: ClassVar[str | None] = None
-    """The Hugging Face name of the task, for the model card."""
-    exports: ClassVar[Mapping[str, str]] = {}
-    """Formats that ``export`` can write, each with how its file's name ends; a folder where that is empty."""
-    reads_files: ClassVar[bool] = False
-    """Whether a row names a file: one that can't be read is named, and the others are predicted."""
-
     def __init__(self, options: TaskOptions, source: Weights, facts: Facts | None = None) -> None:
         if type(self).score is Task.score and self.goal not in SCORED_BY_NAME:
-            raise TypeError(
-                f"{type(self).__name__} has no score for its goal {self.goal!r}: "
-                f"write one, or take one of {', '.join(SCORED_BY_NAME)}"
-            )
+            what = f"{type(self).__name__} has no score for its goal {self.goal!r}"
+            raise TypeError(f"{what}: write one, or take one of {', '.join(SCORED_BY_NAME)}")
         self.options = options
         self.source = source
         self.facts = facts or Facts()
@@ -152,7 +94,6 @@ class Task(ABC):
         """How raw rows of several shapes become rows with this task's columns; None where they have them already.
 
         Args:
-            options: Checked.
             answered: Whether rows must hold what is to be learned; not so when they are to be predicted.
         """
         return None
@@ -166,6 +107,13 @@ class Task(ABC):
     def default_adapter(cls, options: Any) -> AdapterSection | None:
         """The adapter of a recipe that names neither adapter nor stages."""
         return None
+
+    def check_adapter(self, model: nn.Module) -> None:
+        """See that an adapter, once attached, is where the settings say; works on the meta device, for the plan.
+
+        Raises:
+            UserError: It is not, or it can't be saved there.
+        """
 
     def validate(self, model: nn.Module, batch: Batch) -> list[Any]:
         """What is predicted for validation rows between epochs, where ``predict`` would take too long for that."""
@@ -186,6 +134,22 @@ class Task(ABC):
         """What the model will read of these rows and what it will learn from them, for a person."""
         return []
 
+    def samples(self, held_out: Sequence[Row]) -> Sequence[Row]:
+        """Rows that are predicted before the first step and after every ``sample_epochs``, for a person to watch."""
+        return ()
+
+    def show_samples(self, rows: Sequence[Row], taken: Sequence[tuple[int, Sequence[Any]]]) -> list[dict[str, Any]]:
+        """Panels of predictions for ``samples``, (step, predictions) each."""
+        return []
+
+    def further_rows(self) -> list[Row]:
+        """Rows that the task makes for itself and learns from with the others, once its facts are known."""
+        return []
+
+    def make_further(self, rows: Sequence[Row], predicted: Callable[[Sequence[Row]], list[Any]]) -> None:
+        """Make what ``further_rows`` name, before the run begins, where the untrained model is needed for it."""
+        raise LookupError(f"{type(self).__name__} names further rows and does not make them")
+
     def can_judge(self, row: Row) -> bool:
         """Whether a prediction for this row can be right or wrong."""
         return True
@@ -203,10 +167,9 @@ class Task(ABC):
 
         By default each is held against its ``target``: ``accuracy`` of texts, ``mean_absolute_error`` of numbers.
         """
-        true = [row[self.target] for row in rows] if self.target else []
         from tunesmith.metrics import simple_scores
 
-        return simple_scores(self.goal, predictions, true)
+        return simple_scores(self.goal, predictions, [row[self.target] for row in rows] if self.target else [])
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -217,8 +180,7 @@ class Task(ABC):
 
     def tokens(self, text: str, length: int) -> dict[str, list[int]]:
         """A text as what a transformers model takes, cut or padded to exactly ``length`` tokens."""
-        found = self.tokenizer(str(text), padding="max_length", truncation=True, max_length=length)
-        return dict(found)
+        return dict(self.tokenizer(str(text), padding="max_length", truncation=True, max_length=length))
 
     def survey(self, rows: Sequence[Row]) -> Facts:
         """What must be learned from the training rows before the model is built (labels, lengths)."""
@@ -248,29 +210,18 @@ class Task(ABC):
         Raises:
             TypeError: There are several pretrained parts: such a task writes ``save`` itself.
         """
-        from safetensors.torch import load_file
+        from tunesmith.model.pretrained_part import read_head
 
-        from tunesmith.model.pretrained_part import own_tensors, pretrained_part
-
-        prefix, _ = pretrained_part(model)
-        own = own_tensors(model, prefix)
-        file = Path(self.source.folder) / HEAD_FILE
-        kept = load_file(file) if file.is_file() else {}
-        if {n: t.shape for n, t in kept.items()} == {n: t.shape for n, t in own.items()}:
-            model.load_state_dict(kept, strict=False)
-            self.fresh = frozenset()
-        elif prefix is not None:
-            self.fresh = frozenset(name for name, _ in model.named_parameters() if name in own)
+        fresh = read_head(model, Path(self.source.folder))
+        self.fresh = self.fresh if fresh is None else fresh
         return model
 
     def stages(self, blocks: int) -> list[Stage]:
         """The stages when the recipe gives none. ``blocks``: how many the model has."""
         from tunesmith.recipe import Stage, Top
 
-        head = Stage(train="head", epochs=5, lr=1e-3)
-        if not blocks:
-            return [head, Stage(train="all", epochs=3, lr=1e-4)]
-        return [head, Stage(train=Top(top=max(1, blocks // 3)), epochs=3, lr=1e-4, layer_decay=0.8)]
+        rest = Stage(train=Top(top=max(1, blocks // 3)), epochs=3, lr=1e-4, layer_decay=0.8)
+        return [Stage(train="head", epochs=5, lr=1e-3), rest if blocks else Stage(train="all", epochs=3, lr=1e-4)]
 
     def row_length(self, row: Row) -> int | None:
         """The ``length`` of a row's example where it can be told without encoding it; else None."""
@@ -331,8 +282,8 @@ class Task(ABC):
         """
         return None
 
-    def write_predictions(self, rows: Sequence[Row], predictions: Sequence[Any], folder: Path) -> bool:
-        """Write predictions as others want them (drawn pictures, a known format); False: plain JSON will do."""
+    def write_predictions(self, rows: Sequence[Row], predictions: Sequence[Any], folder: Path) -> bool | list[str]:
+        """Write predictions as others want them; False: plain JSON will do; names: of files that stand for them."""
         return False
 
     def export(self, format: str, model: nn.Module, rows: Sequence[Row], file: Path) -> dict[str, Any]:
@@ -350,23 +301,17 @@ class Task(ABC):
     def save(self, model: nn.Module, folder: Path) -> None:
         """Write the tuned model in its ecosystem's own layout, so that ``load`` on that folder gives it back.
 
-        By default through the model's ``save_pretrained``; a model without it is written as its pretrained part and a
-        file of all its other tensors, which ``with_head`` reads.
+        By default through ``save_pretrained`` of its pretrained part, and all other tensors in a file that
+        ``with_head`` reads.
         """
-        from tunesmith.model.pretrained import quiet
-        from tunesmith.model.pretrained_part import own_tensors, pretrained_part
+        from tunesmith.model.pretrained_part import write_parts
 
-        prefix, part = pretrained_part(model)
-        if part is not None:
-            with quiet():
-                part.save_pretrained(folder)  # type: ignore[operator]
-        own = own_tensors(model, prefix)
-        if own:
-            from safetensors.torch import save_file
-
-            # Copies, because tensors that share memory can't be written.
-            save_file({name: t.detach().cpu().contiguous().clone() for name, t in own.items()}, folder / HEAD_FILE)
+        write_parts(model, folder)
         self.save_processor(folder)
+
+    def save_adapter(self, model: nn.Module, folder: Path) -> list[Path]:
+        """Write an adapter, whose peft files lie in the folder already, in another layout, too; the files."""
+        return []
 
     def save_processor(self, folder: Path) -> None:
         """Write what turns raw input into tensors beside the weights; by default the source's own files, copied."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import Interrupted, UserError
 from tunesmith.evaluate import strongest_base
-from tunesmith.journey import Hooks, Journey, frozen_digests, loop_of, predicted, probed
+from tunesmith.journey import Hooks, Journey, frozen_digests, loop_of, make_further, predicted, probed
 from tunesmith.machine import PeakSampler, pick_device, pick_precision
 from tunesmith.plan import loader_of, make_plan
 from tunesmith.prepare import Progress, Rows, prepare
@@ -224,6 +224,8 @@ def _travel(journey: Journey, stop: StopRequest, started: float) -> None:
         for sheet in journey.prepared.task.write_previews(journey.prepared.train, run.folder):
             journey.hooks.say(f"what the model will see: {sheet}")
     with PeakSampler() as memory, journey.hooks.around():
+        if journey.prepared.further:
+            make_further(journey.prepared, engine, journey.hooks.progress)
         _load(journey, stop)
         _score_base(journey)
         _fit(journey)
@@ -325,7 +327,8 @@ def _score_base(journey: Journey) -> None:
         journey.shown[other] = task.score(found, journey.prepared.held_out)[task.goal]
     journey.probed = probed(journey, task, journey.job.model)
     others = ", ".join(f"{n} {value:.4f}" for n, value in all_bases.items())
-    hooks.say(f"base: {name}, the strongest without training by {task.goal} on training rows ({others})")
+    chosen = f", the strongest without training by {task.goal} on training rows ({others})" if others else ""
+    hooks.say(f"base: {name}{chosen}")
     if journey.engine.main:
         about = {"base_name": name, "candidates": all_bases, "shown": journey.shown, "probed": journey.probed}
         records = [about, *({"prediction": p} for p in journey.base)]
@@ -334,6 +337,8 @@ def _score_base(journey: Journey) -> None:
 
 def _others(chosen: str, scores: Mapping[str, float], higher: bool) -> list[str]:
     """What is shown beside the base: the first candidate; where that is the base itself, the best of the rest."""
+    if not scores:
+        return []
     first, *rest = scores
     if chosen != first:
         return [first]

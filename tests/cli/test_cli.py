@@ -270,6 +270,7 @@ def test_tasks_and_doctor(desk: Any) -> None:
         "speech-ctc",
         "speech-to-text",
         "text-classification",
+        "text-to-image",
     ]
     checks = {check["name"]: check for check in desk("doctor", "--json").json}
     assert checks["python"]["works"]

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 from PIL import Image
+from pydantic import BaseModel
 
 from tests.fixtures import sounds
 from tunesmith.errors import EXIT_DONE, UserError
@@ -40,6 +41,7 @@ GUIDES = [
     *(ROOT / "docs" / f"{name}.md" for name in ("text-classification", "language-models", "recipe", "tasks")),
     ROOT / "docs/pictures.md",
     ROOT / "docs/speech.md",
+    ROOT / "docs/image-generation.md",
 ]
 DEMO = "recipes/text-classification.yaml"
 LANGUAGE = "recipes/text-to-sql.yaml"
@@ -116,8 +118,9 @@ def test_the_pictures_are_small_and_pictures() -> None:
 
 def options_of(page: Path, key: str) -> Any:
     """The options that a page talks of: its task's; of a page about several, the first that have the setting."""
-    every_kind = ["causal-lm", *PICTURE_TASKS, *SPEECH_TASKS]
+    every_kind = ["causal-lm", *PICTURE_TASKS, *SPEECH_TASKS, "text-to-image"]
     tasks = {"language-models.md": ["causal-lm"], "pictures.md": PICTURE_TASKS, "speech.md": SPEECH_TASKS}
+    tasks |= {"image-generation.md": ["text-to-image"]}
     tasks |= dict.fromkeys(("CHANGELOG.md", "decisions.md"), every_kind)
     of_page = [find_task(name).Options for name in tasks.get(page.name, [])]
     name = key.split(".")[1] if "." in key else ""
@@ -161,6 +164,8 @@ def below(page: Path, heading: str) -> str:
 
 def said_default(default: Any) -> str:
     """A default as the tables write it; of augmentation its preset."""
+    if isinstance(default, BaseModel) and not hasattr(default, "preset"):
+        return "`{" + ", ".join(f"{name}: {value:g}" for name, value in default) + "}`"
     if hasattr(default, "preset"):
         assert not isinstance(default, AugmentSettings) or default == PRESETS[default.preset]
         default = default.preset
@@ -170,14 +175,20 @@ def said_default(default: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("page", "task"), [("text-classification", "text-classification"), ("language-models", "causal-lm")]
+    ("page", "task"),
+    [
+        ("text-classification", "text-classification"),
+        ("language-models", "causal-lm"),
+        ("image-generation", "text-to-image"),
+    ],
 )
 def test_the_table_of_options_is_the_task(page: str, task: str) -> None:
     rows = dict(option_rows((ROOT / f"docs/{page}.md").read_text(encoding="utf-8")))
     options = find_task(task).Options
     assert list(rows) == list(options.model_fields)
     for name, field in options.model_fields.items():
-        assert rows[name] == said_default(field.default), name
+        said = "none" if page == "image-generation" and field.default is None else said_default(field.default)
+        assert rows[name] == said, name
 
 
 @pytest.mark.parametrize(

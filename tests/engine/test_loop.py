@@ -18,6 +18,7 @@ from tunesmith.run import Run
 from tunesmith.tasks.text_classification import TextClassification
 from tunesmith.train.checkpoint import newest_checkpoint
 from tunesmith.train.guard import rehearse
+from tunesmith.train import loop as loop_module
 from tunesmith.train.loop import Loop
 from tunesmith.train.range_test import range_test
 from tunesmith.train.step import Objective
@@ -258,7 +259,7 @@ def test_what_went_wrong_outside_our_care_is_kept_too(world: World, monkeypatch:
 
 def test_the_best_weights_of_an_early_stage_come_back_whole(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A later stage that only makes it worse leaves nothing of itself in the model that is saved."""
-    real = Loop._evaluate
+    real = loop_module.evaluate
 
     def worse_later(loop: Loop, index: int, epoch: float) -> None:
         # The first stage's last score can't be beaten.
@@ -266,7 +267,7 @@ def test_the_best_weights_of_an_early_stage_come_back_whole(world: World, monkey
             loop.at.best["score"] = 2.0
         real(loop, index, epoch)
 
-    monkeypatch.setattr(Loop, "_evaluate", worse_later)
+    monkeypatch.setattr(loop_module, "evaluate", worse_later)
     alone = fine_tune(world.recipe("alone", stages=HEAD_THEN_ALL[:1]))
     both = fine_tune(world.recipe("both", stages=HEAD_THEN_ALL))
     assert both.read_json("scores.json")["kept"]["stage"] == 0

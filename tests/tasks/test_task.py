@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from tunesmith.model.pretrained_part import HEAD_FILE
 from tunesmith.model.weights import Weights
-from tunesmith.task import HEAD_FILE, Task, TaskOptions
+from tunesmith.task import Task, TaskOptions
 from tunesmith.types import Facts
 
 

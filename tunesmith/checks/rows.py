@@ -60,8 +60,10 @@ def lengths(world: World) -> Measured:
         faults.append(f"{', '.join(ragged)} is padded, but every row's length is {told[0]}: write length")
     elif ragged and max(told) not in padded.values():
         faults.append(f"the longest row's length is {max(told)}, but collate pads to {padded}")
-    elif not ragged and len(set(told)) > 1:
+    elif not ragged and len(set(told)) > 1 and not _listed(together):
         faults.append("rows differ in length, but collate gives every row the same shape: leave length out")
+    if not ragged and (listed := _listed(together)):
+        return none_of(faults, f"{', '.join(listed)} of several sizes, as lists; lengths {min(told)} to {max(told)}")
     shape = f"{', '.join(ragged)} padded to {max(told)}" if ragged else "nothing is padded"
     return none_of(faults, shape)
 
@@ -75,6 +77,14 @@ def _end_to_end(task: Task, examples: Sequence[Any], told: Sequence[int]) -> Mea
     shape = (1, sum(told))
     faults = [f"{k} is {tuple(v.shape)}, not {shape}" for k, v in by_row.items() if tuple(v.shape[:2]) != shape]
     return none_of(faults or ([] if by_row else ["no tensor holds the rows"]), f"{len(told)} rows end to end, {shape}")
+
+
+def _listed(batch: Any) -> list[str]:
+    """Names of what lies in a list because its rows differ in shape: there is no axis that could be padded."""
+    import torch
+
+    lists = {k: v for k, v in batch.items() if isinstance(v, list) and v and isinstance(v[0], torch.Tensor)}
+    return [name for name, found in lists.items() if len({tuple(one.shape) for one in found}) > 1]
 
 
 def _sizes(batch: Any) -> dict[str, int]:

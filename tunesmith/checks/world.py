@@ -123,7 +123,13 @@ class World:
         task = task or self.task
         length = task.length if type(task).length is not Task.length else None
         loader = Loader(
-            rows or self.rows, task.encode, task.collate, random=task.random, length=length, inputs=task.inputs
+            rows or self.rows,
+            task.encode,
+            task.collate,
+            random=task.random,
+            length=length,
+            inputs=task.key_columns,
+            seeded=task.seeded,
         )
         if task.reference_width:
             loader.extra = {"reference": self._reference(task, loader)}

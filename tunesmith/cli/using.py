@@ -43,6 +43,9 @@ def predict(
     out: Annotated[
         Path | None, typer.Option(help="Folder for predictions.json, drawn pictures, subtitles; it must not exist.")
     ] = None,
+    n: Annotated[
+        int | None, typer.Option("--n", min=1, help="How many pictures of each prompt (text-to-image).")
+    ] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Talk to the model, turn by turn.")] = False,
     as_json: AsJson = False,
 ) -> int:
@@ -61,7 +64,7 @@ def predict(
     if not inputs:
         raise UserError("there is no INPUT", "command line", "give a text or a file of rows, or --chat")
     with progress_bar(as_json) as (_say_line, bar):
-        found = predict_inputs(run, inputs, out=out, progress=bar.work)
+        found = predict_inputs(run, inputs, out=out, progress=bar.work, n=n)
     if as_json:
         emit(found)
     else:

@@ -158,8 +158,8 @@ def save_adapter(
     peft_format.write(Path(folder), config, adapter_parameters(model), whole)
 
 
-def load_adapter(model: nn.Module, folder: str | Path) -> list[str]:
-    """Read an adapter that this module or peft wrote, put it on ``model`` and fill in the modules saved whole.
+def load_adapter(model: nn.Module, source: str | Path | AdapterFiles) -> list[str]:
+    """Put an adapter (its folder, or what was read from one) on ``model`` and fill in the modules saved whole.
 
     Where the model carries adapters already, they must be the same layers, rank, scale and kind; only their values
     are then replaced.
@@ -170,8 +170,8 @@ def load_adapter(model: nn.Module, folder: str | Path) -> list[str]:
     Raises:
         UserError: Files that are missing or broken, an adapter of another kind, or of another model.
     """
-    files = peft_format.read(Path(folder))
-    _check_fits(model, files)
+    files = source if isinstance(source, AdapterFiles) else peft_format.read(Path(source))
+    check_fits(model, files)
     present = dict(_adapters(model))
     if present:
         _check_same(present, files)
@@ -340,10 +340,10 @@ def _whole_number(value: float) -> float:
     return int(value) if float(value).is_integer() else value
 
 
-def _check_fits(model: nn.Module, files: AdapterFiles) -> None:
+def check_fits(model: nn.Module, files: AdapterFiles) -> None:
     """Refuse an adapter of another model before anything of this one changes."""
-    path = str(files.folder / peft_format.WEIGHTS_FILE)
-    fix = f"load it on the model it was trained on ({peft_format.CONFIG_FILE} names it)"
+    path, base = str(files.path), files.config.get("base_model_name_or_path")
+    fix = "load it on the model it was trained on" + (f", {base}" if base else "")
     modules = dict(model.named_modules())
     for name, parts in files.updates.items():
         layer = modules.get(name)

@@ -26,7 +26,7 @@ class LayerGroups:
         blocks: Repeated layers in execution order, inside the trunk.
         groups: Group name to parameter names, bottom to top: ``embeddings`` (in the trunk, below the blocks),
             ``block 0`` .., ``neck`` (in the trunk, above the blocks: final norm, pooler), ``head``.
-        helpers: Modules that never learn (a VAE beside a denoiser).
+        helpers: Blocks that stages and adapters pass over (a VAE beside a denoiser).
     """
 
     model: nn.Module
@@ -78,8 +78,9 @@ class LayerGroups:
         Raises:
             UserError: More blocks are asked for than there are, or the blocks are unknown.
         """
+        still = {f"block {i}" for i, block in enumerate(self.blocks) if any(block is one for one in self.helpers)}
         if train == "all":
-            return [group for group in self.groups if self.groups[group]]
+            return [group for group in self.groups if self.groups[group] and group not in still]
         if train in (HEAD, ADAPTER):
             wanted = (ADAPTER, HEAD) if train == ADAPTER else (HEAD,)
             found = [group for group in wanted if self.groups.get(group)]
@@ -96,11 +97,12 @@ class LayerGroups:
                 kind,
                 "name its module lists in the recipe, as in model: {name: ..., blocks: [encoder.layer]}, or train all",
             )
-        if count > len(self.blocks):
+        most = len(self.blocks) - len(still)
+        if count > most:
             raise UserError(
-                f"stages: top {count} is more than the {len(self.blocks)} blocks that {kind} has",
+                f"stages: top {count} is more than the {most} blocks that {kind} has",
                 kind,
-                f"write at most top: {len(self.blocks)}, or train: all",
+                f"write at most top: {most}, or train: all",
             )
         top = [f"block {i}" for i in range(len(self.blocks) - count, len(self.blocks))]
         return [*top, *(group for group in (NECK, HEAD) if self.groups.get(group))]
@@ -142,15 +144,21 @@ class LayerGroups:
         Raises:
             UserError: There are not so many.
         """
-        if top is not None and top > len(self.blocks):
+        blocks = tuple(block for block in self.blocks if not any(block is one for one in self.helpers))
+        if top is not None and top > len(blocks):
             kind = type(self.model).__name__
-            what = f"adapter.top: {top} is more than the {len(self.blocks)} blocks of {kind}"
-            raise UserError(what, kind, f"write at most {len(self.blocks)}, or leave it out")
-        return (self.blocks[-top:] if top is not None else self.blocks) or (self.trunk,)
+            what = f"adapter.top: {top} is more than the {len(blocks)} blocks of {kind}"
+            raise UserError(what, kind, f"write at most {len(blocks)}, or leave it out")
+        return (blocks[-top:] if top is not None else blocks) or (self.trunk,)
 
-    def apply(self, learning: Sequence[str]) -> None:
-        """Let exactly these groups learn. Frozen means no gradient and ``eval`` mode: no dropout, still statistics."""
-        names = {name for group in learning for name in self.groups[group]}
+    def apply(self, learning: Sequence[str], within: Sequence[str] | None = None) -> None:
+        """Let exactly these groups learn. Frozen means no gradient and ``eval`` mode: no dropout, still statistics.
+
+        Args:
+            learning: Names of groups.
+            within: Names of modules that a learning parameter must lie in; None: anywhere.
+        """
+        names = {name for group in learning for name in self.groups[group] if lies_within(name, within)}
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(name in names)
         self.train_mode()
@@ -214,6 +222,11 @@ def _side_by_side(lists: Sequence[nn.ModuleList]) -> bool:
         for members in lists
         if len(members)
     )
+
+
+def lies_within(name: str, modules: Sequence[str] | None) -> bool:
+    """Whether a parameter lies in a module of one of these names, which may be dotted; None: any."""
+    return modules is None or any(f".{module}." in f".{name}" for module in modules)
 
 
 def blocks_named(model: nn.Module, paths: Sequence[str]) -> list[nn.Module]:

@@ -52,6 +52,7 @@ class AdapterFiles:
         updates: Layer name to part (``lora_A`` r x in, ``lora_B`` out x r, ``lora_magnitude_vector`` out) to value.
         whole: Tensors of the modules that were saved whole, by their names in the model.
         rows: Layer name to the vectors of single tokens that were learned, [tokens, width].
+        weights_file: Name of the file that holds the tensors.
     """
 
     folder: Path
@@ -59,6 +60,12 @@ class AdapterFiles:
     updates: Mapping[str, Mapping[str, Tensor]]
     whole: Mapping[str, Tensor]
     rows: Mapping[str, Tensor] = field(default_factory=dict)
+    weights_file: str = WEIGHTS_FILE
+
+    @property
+    def path(self) -> Path:
+        """The file that holds the tensors."""
+        return self.folder / self.weights_file
 
     def token_ids(self, name: str) -> list[int]:
         """The tokens whose vectors a layer brings."""
@@ -151,11 +158,20 @@ def _read_config(path: Path) -> dict[str, Any]:
     kind = config.get("peft_type") if isinstance(config, dict) else None
     if not isinstance(config, dict) or kind != "LORA":
         raise UserError(f"this adapter is of kind {kind}", where=str(path), fix="only LORA adapters are read")
+    check_settings(config, path)
+    return config
+
+
+def check_settings(config: Mapping[str, Any], path: Path) -> None:
+    """Refuse settings of peft that make an adapter compute something else than LoRA or DoRA.
+
+    Raises:
+        UserError: Such a setting.
+    """
     for key, off in _UNSUPPORTED.items():
         if config.get(key, off[0]) not in off:
             fix = "merge the adapter into its base model with peft, and start from that"
             raise UserError(f"this adapter uses {key}: {config[key]!r}, which is not read", str(path), fix)
-    return config
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

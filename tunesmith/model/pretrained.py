@@ -34,6 +34,20 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def diffusers() -> Any:
+    """The library diffusers. It looks at bitsandbytes, which reports that a kernel of 4 bit is not there: not ours."""
+    import logging
+
+    import diffusers as library
+
+    logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(_no_missing_kernel)
+    return library
+
+
+def _no_missing_kernel(record: Any) -> bool:
+    return not str(record.msg).startswith("Failed to load CPU gemm_4bit_forward")
+
+
 def load_config(source: Weights, **changes: Any) -> Any:
     """The model's configuration.
 

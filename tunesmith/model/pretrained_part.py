@@ -1,11 +1,16 @@
 """A pretrained part inside a model of one's own: which module saves itself, and what stands beside it.
 
-It knows modules; no task, no file and no layer group.
+It knows modules and the files of theirs; no task and no layer group.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from torch import Tensor, nn
+
+HEAD_FILE = "head.safetensors"
+"""What is written beside a pretrained part that saves itself: all other tensors of the model."""
 
 
 def pretrained_parts(model: nn.Module) -> dict[str, nn.Module]:
@@ -50,3 +55,39 @@ def trunk_beside_head(model: nn.Module, fresh: frozenset[str]) -> nn.Module | No
     if not fresh or len(old) != 1 or any(name.split(".")[0] in old for name in fresh):
         return None
     return dict(model.named_children()).get(old.pop())
+
+
+def read_head(model: nn.Module, folder: Path) -> frozenset[str] | None:
+    """Put what ``write_parts`` wrote beside the pretrained part into a model.
+
+    Returns:
+        Names of the parameters that are still fresh; None where nothing was found and the model has no pretrained part.
+    """
+    from safetensors.torch import load_file
+
+    prefix, _ = pretrained_part(model)
+    own = own_tensors(model, prefix)
+    file = folder / HEAD_FILE
+    kept = load_file(file) if file.is_file() else {}
+    if {n: t.shape for n, t in kept.items()} == {n: t.shape for n, t in own.items()}:
+        model.load_state_dict(kept, strict=False)
+        return frozenset()
+    if prefix is None:
+        return None
+    return frozenset(name for name, _ in model.named_parameters() if name in own)
+
+
+def write_parts(model: nn.Module, folder: Path) -> None:
+    """Write a model's pretrained part as it saves itself, and all its other tensors in a file beside it."""
+    from tunesmith.model.pretrained import quiet
+
+    prefix, part = pretrained_part(model)
+    if part is not None:
+        with quiet():
+            part.save_pretrained(folder)  # type: ignore[operator]
+    own = own_tensors(model, prefix)
+    if own:
+        from safetensors.torch import save_file
+
+        # Copies, because tensors that share memory can't be written.
+        save_file({name: t.detach().cpu().contiguous().clone() for name, t in own.items()}, folder / HEAD_FILE)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tunesmith.model.layers import ADAPTER, EMBEDDINGS, HEAD, NECK, LayerGroups
+from tunesmith.errors import UserError
+from tunesmith.model.layers import ADAPTER, EMBEDDINGS, HEAD, NECK, LayerGroups, lies_within
 from tunesmith.recipe import Stage, Top
 
 
@@ -28,8 +29,9 @@ class LearningGroup:
 
 
 def stage_name(stage: Stage) -> str:
-    """The stage's name in tables and events: ``head``, ``top 2``, ``all``, ``adapter``."""
-    return f"top {stage.train.top}" if isinstance(stage.train, Top) else stage.train
+    """The stage's name in tables and events: ``head``, ``top 2``, ``all``, ``adapter``, ``adapter of denoiser``."""
+    name = f"top {stage.train.top}" if isinstance(stage.train, Top) else stage.train
+    return f"{name} of {', '.join(stage.within)}" if stage.within else name
 
 
 def learning_groups(layers: LayerGroups, stage: Stage) -> list[LearningGroup]:
@@ -45,10 +47,19 @@ def learning_groups(layers: LayerGroups, stage: Stage) -> list[LearningGroup]:
     learning = layers.learning(what)
     depth = {HEAD: 0, ADAPTER: 0, NECK: 1, EMBEDDINGS: len(layers.blocks) + 1}
     depth |= {f"block {i}": len(layers.blocks) - i for i in range(len(layers.blocks))}
+    learning = [g for g in learning if any(lies_within(name, stage.within) for name in layers.groups[g])]
+    if not learning:
+        inside = ", ".join(stage.within or ())
+        kind = type(layers.model).__name__
+        said = f"stages: of what {stage_name(stage)!r} trains, {kind} has nothing within {inside}"
+        modules = ", ".join(name for name, _ in layers.model.named_children())
+        raise UserError(said, kind, f"name some of its modules, such as {modules}")
     return [
         LearningGroup(
             group,
-            layers.size(group),
+            sum(p.numel() for name, p in layers.parameters(group) if lies_within(name, stage.within))
+            if group in learning
+            else layers.size(group),
             group in learning,
             stage.layer_decay ** depth[group] if group in learning else None,
         )

@@ -7,12 +7,9 @@ is theirs who load them.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 import shutil
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -21,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
 
 from tunesmith.errors import UserError
 from tunesmith.machine import cache_folder
+from tunesmith.model.file_digests import files_digest
+from tunesmith.model.pipeline_folder import INDEX, hub_patterns, is_pipeline, weight_files
 from tunesmith.model.starter import PREFIX, STARTERS, locate, write_once
 from tunesmith.recipe.sections import ModelSection
 
@@ -100,6 +99,11 @@ def _weights(
     where: str,
 ) -> Weights:
     """The folder, checked: config, every safetensors file whole; converted first where pickles are allowed."""
+    if is_pipeline(folder):
+        files = tuple(weight_files(folder))
+        for file in files:
+            _check_whole(file, where)
+        return Weights(model.name, folder, origin, revision, license_id or _card_license(folder), files)
     if not (folder / "config.json").is_file():
         _no_config(model.name, folder, where)
     files = safetensors_in(folder, where=where)
@@ -218,7 +222,7 @@ def _converted(folder: Path, pickles: tuple[Path, ...], where: str) -> Path:
     """A copy of the folder with safetensors for pickles, made once for each content."""
     side = sorted({file for pattern in _SIDE for file in folder.glob(pattern) if file.is_file()})
     side = [file for file in side if not file.name.endswith(".bin.index.json")]
-    digest = _digest_of([*side, *pickles])
+    digest = files_digest([*side, *pickles])
 
     def write(draft: Path) -> None:
         from safetensors.torch import save_file
@@ -288,6 +292,11 @@ def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _from_hub(model: ModelSection, where: str) -> Weights:
     patterns = [*_SIDE, "*.safetensors", *(["*.py"] if model.remote_code else [])]
+    if is_pipeline(_snapshot(model, [INDEX, "config.json"], where)):
+        # Its repository holds every part in several precisions, and often the whole of it once more in one file.
+        wanted, unwanted = hub_patterns()
+        folder = _snapshot(model, wanted, where, unwanted)
+        return _weights(model, folder, "hub", folder.name, where=where)
     folder = _snapshot(model, patterns, where)
     if model.allow_pickle and not safetensors_in(folder, where=where):
         folder = _snapshot(model, [*patterns, "*.bin", "*.pt", "*.pth"], where)
@@ -297,13 +306,13 @@ def _from_hub(model: ModelSection, where: str) -> Weights:
     return replace(_weights(model, folder, "hub", folder.name, where=where), remote_code=model.remote_code)
 
 
-def _snapshot(model: ModelSection, patterns: list[str], where: str) -> Path:
+def _snapshot(model: ModelSection, patterns: list[str], where: str, without: Iterable[str] = _ELSEWHERE) -> Path:
     """The hub's own cache folder for one commit, downloaded where needed and possible."""
     from huggingface_hub import errors, snapshot_download
 
     name, revision = model.name, model.revision or model.remote_code
     try:
-        folder = snapshot_download(name, revision=revision, allow_patterns=patterns, ignore_patterns=list(_ELSEWHERE))
+        folder = snapshot_download(name, revision=revision, allow_patterns=patterns, ignore_patterns=list(without))
     except errors.HFValidationError:
         raise UserError(f"'{name}' is neither a folder nor a hub id (org/name)", where, _near_fix(name)) from None
     except errors.GatedRepoError:
@@ -361,39 +370,4 @@ def weights_digest(weights: Weights) -> str:
 
     A file is read again only when its size or its time of change differs from what the cache folder remembers.
     """
-    return _digest_of(weights.files)
-
-
-def _digest_of(files: Iterable[Path]) -> str:
-    memory = cache_folder() / "digests.json"
-    known = _known_digests(memory)
-    fresh = False
-    total = hashlib.blake2b(digest_size=32)
-    for file in files:
-        stat = file.stat()
-        # By the real file: a hub snapshot is made of links.
-        key, mark = str(file.resolve()), [stat.st_size, stat.st_mtime_ns]
-        entry = known.get(key)
-        if entry is None or entry[:2] != mark:
-            with file.open("rb") as stream:
-                entry = [*mark, hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=32)).hexdigest()]
-            # A file changed this very moment can change again within one tick of the clock.
-            if time.time_ns() - stat.st_mtime_ns > 2_000_000_000:
-                known[key], fresh = entry, True
-        total.update(f"{file.name}\0{entry[2]}\n".encode())
-    if fresh:
-        kept = {key: entry for key, entry in known.items() if Path(key).is_file()}
-        draft = memory.with_name(f".{memory.name}.{os.getpid()}")
-        draft.write_text(json.dumps(kept, indent=0, sort_keys=True), encoding="utf-8")
-        draft.replace(memory)
-    return total.hexdigest()
-
-
-def _known_digests(memory: Path) -> dict[str, list[Any]]:
-    """What was computed before; a memory that can't be read is only a loss of time."""
-    try:
-        known = json.loads(memory.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
-        return {}
-    rows = known.items() if isinstance(known, dict) else ()
-    return {key: entry for key, entry in rows if isinstance(entry, list) and len(entry) == 3}
+    return files_digest(weights.files)

@@ -163,8 +163,9 @@ def gallery(panel: Json) -> Json:
 
     ``items``: each ``pictures``, of which every one has an ``image``, and where known ``name``, ``caption``, ``ok``,
     ``width`` and ``height`` in pixels; beside them whatever an example has but the input. ``legend``: ``name`` and
-    ``colour`` (``#rrggbb``) of what is painted. An image is a JPEG, PNG or WebP inside the page, as
-    ``data:image/webp;base64,...``; a panel with any other address is refused, since a report loads nothing.
+    ``colour`` (``#rrggbb``) of what is painted. ``strip`` true sets a card's pictures small, as many as fit on a line.
+    An image is a JPEG, PNG or WebP inside the page, as ``data:image/webp;base64,...``; a panel with any other address
+    is refused, since a report loads nothing.
     """
     items = []
     for item in panel["items"]:
@@ -173,7 +174,8 @@ def gallery(panel: Json) -> Json:
             raise ValueError("an item has no pictures")
         items.append({**_example({**item, "input": ""}), "pictures": shown})
     legend = [{"name": str(one["name"]), "colour": _colour(one["colour"])} for one in panel.get("legend") or []]
-    return {"items": items, "legend": legend, "alone": all(len(item["pictures"]) == 1 for item in items)}
+    alone, strip = all(len(item["pictures"]) == 1 for item in items), bool(panel.get("strip"))
+    return {"items": items, "legend": legend, "alone": alone, "strip": strip}
 
 
 def _picture(one: Json) -> Json:

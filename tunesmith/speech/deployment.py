@@ -38,7 +38,7 @@ def export_whisper(task: SpeechToText, format: str, model: Any, rows: Sequence[R
     from tunesmith.model.whisper_ggml import write_ggml
     from tunesmith.model.whisper_runtimes import hold_against, transcribe_ct2, transcribe_ggml
 
-    chosen = [row for row in rows if len(task.wave(row)) <= AUDIO_RATE * task.longest][:CLIPS]
+    chosen = [row for row in rows if len(task.wave(row)) <= AUDIO_RATE * task.hears][:CLIPS]
     language = task.prompting.code(task.facts.values.get("language")) or "en"
     job, most = task.options.write, int(task.facts.values["max_new_tokens"])
     waves = [task.wave(row) for row in chosen]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -42,11 +42,22 @@ class _Word:
     end: float
 
 
-class _Levels:
-    """How loud it is around each moment: dB, smoothed over `QUIET_SECONDS`, a value every 10 ms."""
+class Levels:
+    """How loud it is around each moment: dB, smoothed over `QUIET_SECONDS`, a value every 10 ms.
 
-    def __init__(self, wave: Wave, rate: int) -> None:
-        raw = frame_levels_db(wave, rate, FRAME_SECONDS)
+    Args:
+        pieces: A recording, float32 [samples] each; all but the last of whole `FRAME_SECONDS`. They are read once, so
+            that a recording of hours need not be held.
+        rate: Samples a second.
+    """
+
+    def __init__(self, pieces: Iterable[Wave], rate: int) -> None:
+        samples, found = 0, [np.zeros(0, dtype=np.float32)]
+        for piece in pieces:
+            samples += len(piece)
+            found.append(frame_levels_db(piece, rate, FRAME_SECONDS))
+        raw = np.concatenate(found)
+        self.seconds = samples / rate
         self.step = max(1, round(FRAME_SECONDS * rate)) / rate
         width = max(1, round(QUIET_SECONDS / self.step)) | 1
         padded = np.pad(10 ** (raw.astype(np.float64) / 10), width // 2, mode="edge")
@@ -92,7 +103,7 @@ def _cuts(wave: Wave, rate: int, longest: float, shortest: float | None) -> list
         return []
     if total <= longest:
         return [(0.0, total, True)]
-    levels = _Levels(wave, rate)
+    levels = Levels([wave], rate)
     found, start = [], 0.0
     while total - start > longest:
         cut, level = levels.quietest(start + least, min(start + longest, total - least))
@@ -151,7 +162,7 @@ def speech_windows(wave: Wave, rate: int, length: float = LONGEST, overlap: floa
 
 
 def cut_rows(
-    row: Row, wave: Wave, *, rate: int = RATE, longest: float = LONGEST, shortest: float | None = None
+    row: Row, heard: Wave | Levels, *, rate: int = RATE, longest: float = LONGEST, shortest: float | None = None
 ) -> list[dict[str, Any]] | str:
     """A row of a long recording as several rows, cut between words; a row that is short enough stays as it is.
 
@@ -162,15 +173,16 @@ def cut_rows(
     Args:
         row: With ``id``, ``text``, ``words`` (each with ``word``, ``start``, ``end``), and ``start`` where the row's
             part does not begin with the file.
-        wave: The row's part, float32 [samples].
-        rate: Samples a second.
+        heard: The row's part, float32 [samples], or its levels.
+        rate: Samples a second of the former.
         longest: Seconds of a row.
         shortest: Seconds of a row, where words allow it (default as `cut_points`).
 
     Returns:
         The rows, or why there are none, a sentence that names the row.
     """
-    seconds = len(wave) / rate
+    levels = heard if isinstance(heard, Levels) else Levels([heard], rate)
+    seconds = levels.seconds
     if seconds <= longest:
         return [dict(row)]
     offset = float(row.get("start") or 0.0)
@@ -184,7 +196,7 @@ def cut_rows(
     if isinstance(words, str):
         return f"{named}: {words}"
     least = min(SHORTEST, longest / 3) if shortest is None else min(shortest, longest / 2)
-    parts = _parts(words, _Levels(wave, rate), (offset, offset + seconds), longest, least)
+    parts = _parts(words, levels, (offset, offset + seconds), longest, least)
     if isinstance(parts, str):
         return f"{named}: {parts}"
     texts = _texts(row, words, [(first, last) for first, last, _, _ in parts])
@@ -236,7 +248,7 @@ def _fault(word: _Word, before: float, bounds: Span) -> str:
 
 
 def _parts(
-    words: Sequence[_Word], levels: _Levels, bounds: Span, longest: float, shortest: float
+    words: Sequence[_Word], levels: Levels, bounds: Span, longest: float, shortest: float
 ) -> list[tuple[int, int, float, float]] | str:
     """First and last word of each part with its start and end, cut after the words where it is quietest."""
     offset, finish = bounds

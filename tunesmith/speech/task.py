@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from copy import deepcopy
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -33,6 +35,8 @@ OVERLAP = 5.0
 """Seconds that neighbouring windows of a long recording share."""
 HEARD_TOGETHER = 8
 """Windows of long recordings that are transcribed at a time."""
+JUDGED_SECONDS = 60.0
+"""How much of a recording is enough to judge it: what is longer is at fault, whatever follows."""
 HEARD_AHEAD = 64
 """Recordings whose samples are kept at hand, most recent ones first."""
 
@@ -81,7 +85,7 @@ class SpeechTask(Task):
     pipeline_tag = "automatic-speech-recognition"
     finding_codes = CODES
     longest: ClassVar[float] = 30.0
-    """Seconds that the model hears at once."""
+    """Seconds that a model hears at once, and that rows are cut to."""
     options: SpeechOptions
 
     def __init__(self, options: Any, source: Any, facts: Facts | None = None) -> None:
@@ -95,7 +99,7 @@ class SpeechTask(Task):
     @classmethod
     def row_shape(cls, options: Any, *, answered: bool = True) -> SpeechShape:
         """Recordings with transcripts in every common layout."""
-        return SpeechShape(answered=answered)
+        return SpeechShape(answered=answered, longest=cls.longest)
 
     @classmethod
     def class_column(cls) -> None:
@@ -106,6 +110,20 @@ class SpeechTask(Task):
     def augmenter(self) -> Augmenter:
         """Recordings as they vary while the model learns."""
         return Augmenter.of(self.options.augment, self._backgrounds(settings_of(self.options.augment).noise.folder))
+
+    @cached_property
+    def _steady(self) -> Augmenter:
+        """The same at the speed of the recording, for what would become too long."""
+        settings = self.augmenter.settings
+        return replace(
+            self.augmenter,
+            settings=settings.model_copy(update={"speed": settings.speed.model_copy(update={"probability": 0.0})}),
+        )
+
+    @property
+    def hears(self) -> float:
+        """Seconds that this model hears at once."""
+        return self.longest
 
     @cached_property
     def conditions(self) -> dict[str, Condition]:
@@ -164,7 +182,7 @@ class SpeechTask(Task):
             # Recordings are read by several threads at once.
             with suppress(KeyError, StopIteration, RuntimeError):
                 self._waves.pop(next(iter(self._waves)))
-        if len(found) <= AUDIO_RATE * self.longest:
+        if len(found) <= AUDIO_RATE * self.hears:
             self._waves[key] = found
         return found
 
@@ -172,7 +190,10 @@ class SpeechTask(Task):
         """A row's sound as it is learned (with ``rng``) or judged, under its condition if it has one."""
         found = self.wave(row)
         if rng is not None and self.random:
-            return self.augmenter(found, rng).wave
+            same, most = deepcopy(rng), AUDIO_RATE * self.hears
+            varied = self.augmenter(found, rng).wave
+            # What is slowed down beyond what the model hears would lose its end, and the transcript would not.
+            return varied if len(varied) <= max(most, len(found)) else self._steady(found, same).wave
         if row.get("under"):
             draws = np.random.default_rng([0, *str(row["id"]).encode()])
             return self.conditions[str(row["under"])].apply(found, draws)
@@ -205,13 +226,18 @@ class SpeechTask(Task):
         yield from sound_findings(
             train,
             held_out,
-            self.wave,
+            self._beginning,
             most_label_tokens=tokens,
             token_limit=limit,
             vocabulary=vocabulary,
             hypotheses=hypotheses,
-            longest=self.longest,
+            longest=self.hears,
         )
+
+    def _beginning(self, row: Row) -> np.ndarray:
+        """A row's sound, of one of hours the first minute."""
+        start, seconds = float(row.get("start") or 0.0), float(row.get("seconds") or 0.0)
+        return self.wave({**row, "start": start, "end": start + JUDGED_SECONDS} if seconds > JUDGED_SECONDS else row)
 
     def probes(self, held_out: Sequence[Row]) -> dict[str, list[Row]]:
         """The held-out rows under other conditions."""
@@ -286,7 +312,8 @@ class SpeechTask(Task):
             wave: Float32 [samples] at 16 kHz.
             hear: Transcribes some windows: ``text``, ``ended`` and perhaps ``segments`` of each.
         """
-        spans = speech_windows(wave, AUDIO_RATE, self.longest, OVERLAP)
+        overlap = min(OVERLAP, self.hears / 6)
+        spans = speech_windows(wave, AUDIO_RATE, self.hears, overlap)
         heard: list[tuple[float, list[Segment]]] = []
         ended = True
         for first in range(0, len(spans), HEARD_TOGETHER):
@@ -297,7 +324,7 @@ class SpeechTask(Task):
                 whole = [{"start": 0.0, "end": b - a, "text": one["text"]}] if one["text"] else []
                 parts = one.get("segments") or whole
                 heard.append((a, [Segment(p["start"], min(p["end"], b - a), p["text"]) for p in parts]))
-        joint = stitch(heard, OVERLAP)
+        joint = stitch(heard, overlap)
         return {
             "text": joined([part.text for part in joint]),
             "ended": ended,

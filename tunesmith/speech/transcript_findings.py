@@ -165,6 +165,8 @@ def _speaking_rate(side: Side, texts: Sequence[str]) -> Iterator[Finding]:
         letters = sum(character.isalnum() for character in text)
         if measured is None or not letters or side.silent(number):
             continue
+        if side.seconds(number) > measured.seconds + 1:
+            continue  # one of hours, of which the beginning was heard
         seconds = max(LEAST_SECONDS, measured.seconds - measured.leading - measured.trailing)
         least, most = SYLLABIC_RATE if main_script(text) in _SYLLABIC else ALPHABETIC_RATE
         if letters > most * seconds:

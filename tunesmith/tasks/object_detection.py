@@ -13,11 +13,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from tunesmith.data.digest import digest_number
 from tunesmith.errors import UserError
 from tunesmith.model.detection import STEP, Detector, Found, Target, detector_of, model_type_of, stored_classes
 from tunesmith.model.layers import LayerGroups
-from tunesmith.model.yolox import YoloxConfig
+from tunesmith.model.yolox import YoloxConfig, preprocessor_config
 from tunesmith.pictures.augment import Kind, Outline, Placement, Sample
 from tunesmith.pictures.classes import PictureClasses
 from tunesmith.pictures.detection_scores import DEFAULT_THRESHOLD, DetectionTally, best_thresholds, confusion_of_boxes
@@ -62,6 +61,7 @@ class ObjectDetection(PictureTask):
     kind: ClassVar[Kind] = "boxes"
     default_size = 640
     goal = "ap"
+    seeded = True
     not_by_row: ClassVar[tuple[str, ...]] = ("boxes", "labels", "crowd")
     Options = DetectionOptions
     finding_codes = FINDING_CODES
@@ -136,11 +136,11 @@ class ObjectDetection(PictureTask):
     # The model
 
     def unwritten(self) -> Preprocessing | None:
-        """YOLOX takes bytes as they are, blue first, at the size that its config.json names."""
+        """YOLOX takes pictures at the size that its config.json names, as all its weights were trained."""
         if model_type_of(self.source) != "yolox":
             return None
         size = YoloxConfig.read(Path(self.source.folder)).size
-        return Preprocessing(size, "letterbox", scale=1.0, mean=(0.0,) * 3, std=(1.0,) * 3, order="BGR")
+        return Preprocessing.of(preprocessor_config(size), "letterbox", self.default_size)
 
     @cached_property
     def detector(self) -> Detector:
@@ -208,13 +208,12 @@ class ObjectDetection(PictureTask):
             "labels": torch.from_numpy(np.where(crowd, -1 - sample.labels, sample.labels)),
             "crowd": torch.from_numpy(crowd),
             "placement": placement,
-            "seed": digest_number(str(row["id"]).encode()) % (1 << 62),
         }
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Pictures stacked; objects as lists, one entry a picture."""
         batch: Batch = {"pixels": torch.stack([e["pixels"] for e in examples])}
-        return batch | {key: [e[key] for e in examples] for key in ("boxes", "labels", "crowd", "placement", "seed")}
+        return batch | {key: [e[key] for e in examples] for key in ("boxes", "labels", "crowd", "placement")}
 
     def _targets(self, batch: Batch) -> list[Target]:
         return [Target(*one) for one in zip(batch["boxes"], batch["labels"], batch["crowd"], strict=True)]

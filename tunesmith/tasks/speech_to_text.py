@@ -20,6 +20,7 @@ from tunesmith.model.pretrained import load_config, load_model
 from tunesmith.model.whisper import IGNORED, Prompting, transcribed, transcript_sum
 from tunesmith.speech.audio import AUDIO_RATE
 from tunesmith.speech.augment import settings_of
+from tunesmith.speech.findings import LONG_SLACK_SECONDS
 from tunesmith.speech.normalize import unit_of
 from tunesmith.speech.subtitles import joined
 from tunesmith.speech.task import HEARD_TOGETHER, SpeechOptions, SpeechTask
@@ -49,7 +50,8 @@ class SpeechToText(SpeechTask):
 
     name = "speech-to-text"
     Options = SpeechToTextOptions
-    adapter_type = "SEQ_2_SEQ_LM"
+    # peft has a class for sequence to sequence, whose forward hands Whisper inputs that it does not take.
+    adapter_type = None
     exports: ClassVar[Mapping[str, str]] = {"ctranslate2": "", "ggml": ".bin"}
     finding_codes = (*SpeechTask.finding_codes, "no-language")
     options: SpeechToTextOptions
@@ -81,6 +83,11 @@ class SpeechToText(SpeechTask):
         """How the model hears."""
         folder = self.saved if self.saved is not None and (self.saved / FILE).is_file() else self.source.folder
         return LogMel.read(Path(folder), int(self.config.num_mel_bins))
+
+    @property
+    def hears(self) -> float:
+        """Seconds that this Whisper hears at once."""
+        return min(self.longest, self.listener.seconds)
 
     # Facts
 
@@ -144,7 +151,7 @@ class SpeechToText(SpeechTask):
 
     def _readable(self, row: Row) -> bool:
         try:
-            return 0 < len(self.wave(row)) <= AUDIO_RATE * self.longest
+            return 0 < len(self.wave(row)) <= AUDIO_RATE * self.hears
         except UserError:
             return False
 
@@ -196,6 +203,9 @@ class SpeechToText(SpeechTask):
         """What the model hears of a recording, what its decoder reads, and what follows each token."""
         wave = self.heard(row, rng)
         prefix = self.prompting.prefix(self.language_of(row), self.options.write)
+        if len(wave) <= self.listener.samples + LONG_SLACK_SECONDS * AUDIO_RATE:
+            # What the audit lets pass as 30 seconds may be some milliseconds more.
+            wave = wave[: self.listener.samples]
         if len(wave) > self.listener.samples:
             # Only where it is to be transcribed: the audit lets none be learned.
             return {"wave": wave, "prefix": torch.tensor(prefix), "frames": None, "silence": 0.0}
@@ -262,7 +272,16 @@ class SpeechToText(SpeechTask):
         return batch
 
     def count(self, batch: Batch) -> Counts:
-        """Learned tokens."""
+        """Learned tokens.
+
+        Raises:
+            UserError: A recording is longer than the model hears, which somebody accepted.
+        """
+        if "learned" not in batch:
+            what = f"a row is longer than the {self.hears:g} seconds that this model hears, and can't be learned"
+            raise UserError(
+                what, "recipe: audit.accept", "don't accept too-long; give the times of words, or leave it out"
+            )
         return {"tokens": batch["learned"]}
 
     def loss(self, model: nn.Module, batch: Batch) -> Sums:

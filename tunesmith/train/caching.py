@@ -174,6 +174,12 @@ class CacheSite:
     layouts: tuple[LeafLayout, ...]
 
 
+def recorded_sets(task: Task, sets: Mapping[str, Loader]) -> dict[str, Loader]:
+    """The row sets that activations are replayed for: not those that are only predicted, where that is no one pass."""
+    names = ("train", "validation", *(("held_out",) if task.one_pass else ()))
+    return {name: sets[name] for name in names if name in sets}
+
+
 def decide(request: CacheRequest) -> tuple[CacheSite | None, CacheDecision]:
     """Whether the stage is to use the cache; works on the meta device too, for the plan."""
     refusal = _refusal(request)
@@ -298,7 +304,10 @@ def _affordable(request: CacheRequest, boundary: Boundary, layouts: list[LeafLay
     if need > room:
         reason = f"it would take {size}, and {room / 1e9:,.1f} GB are allowed or free"
         return CacheDecision(False, reason, need, boundary.name)
-    if blocks and frozen / blocks < LEAST_SHARE and request.settings.use == "auto":
+    # A helper (a VAE) costs more than its number says.
+    above = {id(block) for block in boundary.above}
+    helps = any(id(one) not in above for one in request.layers.helpers)
+    if blocks and frozen / blocks < LEAST_SHARE and not helps and request.settings.use == "auto":
         return CacheDecision(
             False, f"only {frozen} of {blocks} blocks lie below the lowest learning one", need, boundary.name
         )
@@ -340,9 +349,10 @@ def encoding_fingerprint(task: Task) -> str:
     digest = blake2b(f"{task.name}\0{task.options.model_dump_json()}".encode(), digest_size=16)
     digest.update(json.dumps(task.facts.values, sort_keys=True, default=str).encode())
     folder = Path(task.source.folder)
-    for file in sorted(folder.glob("*")):
+    # The tokenizers of a pipeline lie in folders of their own.
+    for file in sorted([*folder.glob("*"), *folder.glob("tokenizer*/*")]):
         if file.is_file() and file.suffix in (".json", ".txt", ".model", ".jinja") and file.stat().st_size < 64 << 20:
-            digest.update(file.name.encode() + file.read_bytes())
+            digest.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
     return digest.hexdigest()
 
 

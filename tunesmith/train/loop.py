@@ -21,11 +21,18 @@ from tunesmith.machine import cache_folder
 from tunesmith.model.stages import LearningGroup, learning_groups, stage_name
 from tunesmith.recipe import Stage
 from tunesmith.run import refusal
-from tunesmith.train.caching import CacheDecision, CacheRequest, StageCache, encoding_fingerprint, open_cache
+from tunesmith.train.caching import (
+    CacheDecision,
+    CacheRequest,
+    StageCache,
+    encoding_fingerprint,
+    open_cache,
+    recorded_sets,
+)
 from tunesmith.train.checkpoint import Checkpoint
 from tunesmith.train.guard import check_finite, named_rows, rehearse, stop_asked, untouched_buffers
-from tunesmith.train.inference import Predict, predict_rows
 from tunesmith.train.job import Both, Job, Position, Swapped, step_event, steps_of
+from tunesmith.train.looking import evaluate, look, predicted
 from tunesmith.train.optim import (
     MovingAverage,
     build_optimizer,
@@ -35,7 +42,7 @@ from tunesmith.train.optim import (
     set_rates,
 )
 from tunesmith.train.recompute import recompute_blocks
-from tunesmith.train.saving import differences, put_best, resume, save, save_best, widen_best
+from tunesmith.train.saving import differences, put_best, resume, save, widen_best
 from tunesmith.train.signals import stopped
 from tunesmith.train.step import Objective, grouped, optimizer_step, pieces_of, to_device
 
@@ -66,7 +73,7 @@ class Loop:
         """Events in the run's log up to now; a resumed run cuts the log back to what its checkpoint knew."""
         self._resumed: Checkpoint | None = None
         self._saved_at = time.monotonic()
-        self._wanted: set[str] = set()
+        self.wanted: set[str] = set()
 
     # State
 
@@ -98,7 +105,7 @@ class Loop:
                 self.at.over = True
                 self.emit({"kind": "warning", "text": ask.reason})
             elif ask is not None:
-                self._wanted.add(ask.kind)
+                self.wanted.add(ask.kind)
 
     def _log(self, event: dict[str, Any]) -> None:
         if self.job.engine.main:
@@ -114,6 +121,7 @@ class Loop:
             if self._resumed:
                 self.average.restore(self._resumed.tensors("average"), self._resumed.state["average_updates"])
                 self.average.watch((n, p) for n, p in self.job.model.named_parameters() if n in self.learned)
+        look(self, 0)
         for index in range(self.at.stage, len(self.job.stages)):
             self._stage(index)
         if put_best(self):
@@ -149,7 +157,7 @@ class Loop:
         """Freeze, rebuild the optimizer's groups, and keep the state of what goes on learning."""
         job = self.job
         learning = learning_groups(job.layers, stage)
-        job.layers.apply([g.group for g in learning if g.trains])
+        job.layers.apply([g.group for g in learning if g.trains], stage.within)
         if job.recipe.engine.gradient_checkpointing:
             recompute_blocks(job.layers)
         # Before anything is copied from them: the average and the optimizer live where the weights do.
@@ -173,8 +181,8 @@ class Loop:
     def _leave(self, index: int, stage: Stage, started: float) -> None:
         """Score the stage on the held-out rows, and close it with a checkpoint."""
         name = stage_name(stage)
-        with self._averaged():
-            found = self._predicted("held_out", self.job.task.predict)
+        with self.averaged():
+            found = predicted(self, "held_out", self.job.task.predict)
         scores = self.job.task.score(found, self.job.sets["held_out"].rows)
         # What was computed without the cache is what the weights at the end of the stage say, to the bit.
         self.judged = found if self.cache is None or not self.job.task.one_pass else None
@@ -200,7 +208,7 @@ class Loop:
             task=job.task,
             model=job.model,
             layers=job.layers,
-            sets=job.sets,
+            sets=recorded_sets(job.task, job.sets),
             settings=job.recipe.cache,
             engine=job.engine,
             precision=job.precision,
@@ -318,8 +326,10 @@ class Loop:
                 seconds = time.perf_counter() - began
                 self._tell(step_event(at, per_epoch, result, rates, seconds, len(step_rows)), step_rows)
                 due = at.stage_step % per_epoch == 0 or at.stage_step == total
-                if due or "evaluate" in self._wanted:
-                    self._evaluate(index, at.stage_step / per_epoch)
+                if due or "evaluate" in self.wanted:
+                    evaluate(self, index, at.stage_step / per_epoch)
+                if due:
+                    look(self, -(-at.stage_step // per_epoch), last=at.stage_step == total)
                 self._save_if_due()
                 self._check_stop()
                 if self._stage_is_over():
@@ -338,49 +348,16 @@ class Loop:
 
     # Between steps
 
-    def _evaluate(self, index: int, epoch: float) -> None:
-        self._wanted.discard("evaluate")
-        if "validation" not in self.job.sets:
-            return
-        task = self.job.task
-        with self._averaged():
-            scores = task.score(self._predicted("validation", task.validate), self.job.sets["validation"].rows)
-            goal = scores[task.validation_metric[0]]
-            sign = 1 if task.validation_metric[1] else -1
-            better = self.at.best is None or sign * goal > sign * self.at.best["score"]
-            if better:
-                self.at.best = {"score": goal, "step": self.at.step, "stage": index, "epoch": epoch}
-                save_best(self)
-        self.emit(
-            {"kind": "eval", "stage": index, "step": self.at.step, "epoch": epoch, "scores": scores, "best": better}
-        )
-
-    def _predicted(self, name: str, predict: Predict) -> list[Any]:
-        """Predictions for a row set as the weights are now, from the cache where that can stand in."""
-        job, loader = self.job, self.job.sets[name]
-        replay = self.cache is not None and (job.task.one_pass or predict != job.task.predict)
-        with self.cache.whole() if self.cache is not None and not replay else nullcontext():
-            return predict_rows(
-                job.model,
-                predict,
-                loader,
-                loader.lengths,
-                job.engine,
-                rows=job.recipe.batch.eval_rows,
-                around=self.cache.around(name) if self.cache is not None and replay else None,
-                slow=not job.task.one_pass and predict == job.task.predict,
-                on_progress=lambda done, total: job.progress(f"predicting {name.replace('_', ' ')} rows", done, total),
-            )
-
-    def _averaged(self) -> AbstractContextManager[None]:
+    def averaged(self) -> AbstractContextManager[None]:
+        """Averaged weights in place, where there are any."""
         return Swapped(self.average) if self.average is not None else nullcontext()
 
     def _save_if_due(self) -> None:
         run = self.job.recipe.run
         by_steps = run.checkpoint_steps is not None and self.at.step % run.checkpoint_steps == 0
         by_time = time.monotonic() - self._saved_at >= run.checkpoint_seconds
-        if by_steps or by_time or "save" in self._wanted:
-            self._wanted.discard("save")
+        if by_steps or by_time or "save" in self.wanted:
+            self.wanted.discard("save")
             self.save()
 
     def _check_stop(self) -> None:

@@ -28,7 +28,7 @@ def parameter_groups(
     for member in learning:
         if not member.trains:
             continue
-        named = list(layers.parameters(member.group))
+        named = [(name, p) for name, p in layers.parameters(member.group) if p.requires_grad]
         for decays in (True, False):
             chosen = [(name, p) for name, p in named if (p.ndim > 1) == decays]
             if chosen:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tunesmith.speech.formats.opened import Misfit
+from tunesmith.data.opened import Misfit
 
 AUDIO_COLUMNS = (
     *("audio", "audio_filepath", "path", "file", "file_name", "filename", "wav", "wav_filename", "audio_path"),

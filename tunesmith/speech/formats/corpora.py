@@ -46,7 +46,15 @@ def _opened(
     format: str, request: Request, rows: Sequence[dict[str, Any] | Fault], paths: Sequence[str], pairing: Pairing
 ) -> Opened:
     records: Iterator[Record] = iter(list(enumerate(rows, 1)))
-    return Opened(format, records, tuple(paths), request.notes, request.root, total=len(rows), pairing=pairing)
+    return Opened(
+        format=format,
+        records=records,
+        paths=tuple(paths),
+        notes=request.notes,
+        root=request.root,
+        total=len(rows),
+        pairing=pairing,
+    )
 
 
 # LibriSpeech

@@ -21,7 +21,15 @@ from tunesmith.speech.formats.corpora import (
 )
 from tunesmith.speech.formats.listing import Listing, list_files
 from tunesmith.speech.formats.opened import Opened, Request
-from tunesmith.speech.formats.tables import common_voice_files, metadata_files, open_common_voice, open_metadata
+from tunesmith.speech.formats.tables import (
+    TIMED,
+    common_voice_files,
+    has_word_times,
+    metadata_files,
+    open_common_voice,
+    open_metadata,
+    open_timed_rows,
+)
 from tunesmith.speech.formats.texts_beside import (
     has_texts_beside,
     open_recordings_alone,
@@ -37,6 +45,8 @@ WANTED = (
 
 def open_speech(path: Path, *, label: str, split: str | None = None, answered: bool = True) -> Opened | None:
     """The source as raw rows, or None where it is rows already (CSV, JSONL, Parquet: others read those).
+
+    Files of rows with the times of words are read here, so that a row of a long recording can become several.
 
     Args:
         path: A file or folder.
@@ -74,7 +84,10 @@ def _open_file(request: Request, answered: bool) -> Opened | None:
         raise UserError("this file alone is no data set", request.label, "name the folder that it stands in")
     if name == "metadata.csv" and (request.root / "wavs").is_dir():
         listing = list_files(request.root, request.root_label)
-        return open_ljspeech(request, listing, name) if ljspeech_file(listing) == name else None
+        if ljspeech_file(listing) == name:
+            return open_ljspeech(request, listing, name)
+    if request.path.suffix in TIMED and has_word_times(request.path):
+        return open_timed_rows(request, name)
     return None
 
 
@@ -89,7 +102,8 @@ def _open_folder(request: Request, listing: Listing) -> Opened | None:
             request.notes.append(f"{', '.join(tables[:5])} in {request.label} were left alone; name one to read it")
         return open_texts_beside(request, listing)
     if tables:
-        return None
+        alone = len(tables) == 1 and request.split is None and Path(tables[0]).suffix in TIMED
+        return open_timed_rows(request, tables[0]) if alone and has_word_times(request.path / tables[0]) else None
     if not recordings:
         texts = text_names(listing)
         what = f"{len(texts):,} text files and no recordings" if texts else f"no recordings: it has {listing.kinds()}"

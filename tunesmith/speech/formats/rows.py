@@ -13,6 +13,7 @@ from typing import Any
 
 from tunesmith.data.digest import plain
 from tunesmith.data.folder_listing import LINK_OUT, leads_out
+from tunesmith.data.opened import Misfit
 from tunesmith.speech.audio import (
     AUDIO_SUFFIXES,
     PART_SLACK_SECONDS,
@@ -40,7 +41,6 @@ from tunesmith.speech.formats.columns import (
     words_of,
 )
 from tunesmith.speech.formats.listing import AUDIO_FOLDERS
-from tunesmith.speech.formats.opened import Misfit
 from tunesmith.speech.kept import RecordingStore
 from tunesmith.speech.pairing import Pairing
 

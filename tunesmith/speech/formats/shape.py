@@ -5,7 +5,8 @@ It knows no model and no loop.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from typing import Any
 from tunesmith.data.ahead import ahead
 from tunesmith.data.arrow import is_saved_data_set
 from tunesmith.data.folder import FORMATS
+from tunesmith.data.opened import Misfit
 from tunesmith.data.reading import Fault, Record
+from tunesmith.speech.audio import place_of
 from tunesmith.speech.formats.listing import list_files
-from tunesmith.speech.formats.opened import Misfit, Opened
+from tunesmith.speech.formats.long_rows import LongRows
+from tunesmith.speech.formats.opened import Opened
 from tunesmith.speech.formats.opening import open_speech
 from tunesmith.speech.formats.rows import RowReader
 from tunesmith.speech.kept import RecordingStore
@@ -37,6 +41,8 @@ class SpeechShape:
         answered: Whether rows must hold a transcript; not so when it is to be predicted.
         elsewhere: Whether a file of rows may name recordings outside of its folder and of the working directory.
         store: Where recordings that stand inside rows are written to; ``folders`` names it then.
+        longest: Seconds of a row: longer ones with the times of their words become several, where ``open`` gives the
+            records. None: they stay.
 
     Attributes:
         opened: The speech source, where ``open`` found one.
@@ -47,9 +53,18 @@ class SpeechShape:
     classes = None
     """Speech has no table of classes."""
 
-    def __init__(self, *, answered: bool = True, elsewhere: bool = False, store: RecordingStore | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        answered: bool = True,
+        elsewhere: bool = False,
+        store: RecordingStore | None = None,
+        longest: float | None = None,
+    ) -> None:
         self.answered, self.elsewhere, self.store = answered, elsewhere, store or RecordingStore()
         self.opened: Opened | None = None
+        self._long = None if longest is None or not answered else LongRows(longest)
+        self._parts: deque[dict[str, Any]] = deque()
         self._folders: list[Path] = [Path()]
         self._reader = self._new_reader("the rows", elsewhere=True)
 
@@ -64,15 +79,26 @@ class SpeechShape:
         """
         self._folders = [path if path.is_dir() else path.parent, Path()]
         opened = open_speech(path, label=label, split=split, answered=self.answered)
-        if opened is None and path.is_dir():
+        if (opened is None or opened.table) and path.is_dir():
             tables = [name for name in list_files(path, label).files if Path(name).suffix.lower() in FORMATS]
             self._folders[1:1] = list(dict.fromkeys((path / name).parent for name in tables))[:MOST_FOLDERS]
         # What datasets saved without bytes names files by whole paths: it wrote these itself.
         self._reader = self._new_reader(label, elsewhere=self.elsewhere or is_saved_data_set(path))
-        self.opened = replace(opened, records=self._looked_at(opened.records)) if opened is not None else None
+        self.opened = replace(opened, records=self._repeated(opened.records)) if opened is not None else None
         return self.opened
 
-    def _looked_at(self, records: Iterator[Record]) -> Iterator[Record]:
+    def _repeated(self, records: Iterator[Record]) -> Iterator[Record]:
+        """The records; one that became several rows comes again for each of these, which ``__call__`` then gives."""
+        looked_at = self._looked_at(records)
+        try:
+            for record in looked_at:
+                yield record
+                while self._parts:
+                    yield record
+        finally:
+            looked_at.close()
+
+    def _looked_at(self, records: Iterator[Record]) -> Generator[Record]:
         """The records, their recordings looked at in threads a little ahead of where they are read."""
         reader = self._reader
 
@@ -85,10 +111,18 @@ class SpeechShape:
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any] | str:
         """The row in our columns, or why it has none: words that follow its place in a sentence."""
+        if self._parts:
+            return self._parts.popleft()
         try:
-            return self._reader.row(row)
+            made = self._reader.row(row)
+            if self._long is None or self.opened is None:
+                return made
+            place = place_of(made, self._folders)
+            first, *others = [made] if place is None else self._long.cut(made, place)
         except Misfit as fault:
             return str(fault)
+        self._parts.extend(others)
+        return first
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -101,7 +135,8 @@ class SpeechShape:
             return self._reader.notes()
         if hasattr(self.opened.records, "close"):
             self.opened.records.close()
-        return [*self.opened.notes, *self._reader.notes(columns=False)]
+        cut = self._long.notes() if self._long is not None else []
+        return [*self.opened.notes, *self._reader.notes(columns=self.opened.table), *cut]
 
     @property
     def pairing(self) -> Pairing:

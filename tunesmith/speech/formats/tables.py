@@ -9,17 +9,19 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tunesmith.data.folder_listing import LINK_OUT, choose_split, split_family
 from tunesmith.data.reading import Fault, Record
-from tunesmith.speech.formats.columns import AUDIO_COLUMNS
+from tunesmith.speech.formats.columns import AUDIO_COLUMNS, WORD_COLUMNS
 from tunesmith.speech.formats.listing import Listing, folder_part
 from tunesmith.speech.formats.opened import Opened, Request
 from tunesmith.speech.pairing import Pairing
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.tsv")
+TIMED = (".csv", ".tsv", ".jsonl")
+"""Files of rows whose long rows can become several."""
 HEAD_BYTES = 2**16
 
 
@@ -60,6 +62,36 @@ def open_metadata(request: Request, listing: Listing, files: Sequence[str]) -> O
                 pairing.add(name, False)
         pairing.settle(request.notes)
     return _opened("audio-folder", request, listing, lines, chosen, pairing)
+
+
+def has_word_times(path: Path) -> bool:
+    """Whether a file of rows (CSV, TSV, JSONL) has a column of words with their times."""
+    names = [f'"{name}"' if path.suffix == ".jsonl" else name for name in WORD_COLUMNS]
+    with path.open("rb") as stream:
+        for line in stream if path.suffix == ".jsonl" else [stream.readline()]:
+            if any(name.encode() in line for name in names):
+                return True
+    return False
+
+
+def open_timed_rows(request: Request, name: str) -> Opened:
+    """A file of rows with the times of words. Other files of rows are others' matter, whose rows stay one each.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    records = request.table(name)
+    place = request.label if request.path.is_file() else f"{request.root_label}/{name}"
+    return Opened(
+        format=PurePosixPath(name).suffix[1:],
+        records=iter(records),
+        paths=(place,),
+        notes=request.notes,
+        root=request.root,
+        between=":" if request.path.is_file() else f"/{name}:",
+        total=len(records),
+        table=True,
+    )
 
 
 def common_voice_files(listing: Listing) -> dict[str, str]:

@@ -115,4 +115,11 @@ def open_recordings_alone(request: Request, listing: Listing) -> Opened:
             else:
                 yield number, {"id": name, "audio": name}
 
-    return Opened("recordings", records(), (request.label,), request.notes, request.root, total=len(names))
+    return Opened(
+        format="recordings",
+        records=records(),
+        paths=(request.label,),
+        notes=request.notes,
+        root=request.root,
+        total=len(names),
+    )

@@ -1,0 +1,1 @@
+"""Image generation by diffusion: captioned pictures, noise, samples, their scores. It knows no loop and no report."""
