@@ -278,7 +278,7 @@ def _loaded(task: Task, folder: Path) -> nn.Module:
 
     source = replace(resolve(ModelSection(name=str(folder.resolve()))), remote_code=task.source.remote_code)
     other = type(task)(task.options, source, task.facts)
-    other.held = task.held
+    other.held, other.trained = task.held, True
     return other.load()
 
 

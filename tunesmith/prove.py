@@ -248,7 +248,7 @@ def load_task(run: Run) -> Any:
         # What was saved beside the weights is the code of the commit that the recipe trusts, and nothing else.
         source = replace(source, remote_code=recipe.model.remote_code)
     task = kind(kind.Options.model_validate(values["options"]), source, Facts(facts["values"], tuple(facts["lines"])))
-    task.adapted = recipe.adapter is not None
+    task.adapted, task.trained = recipe.adapter is not None, recipe.adapter is None
     task.saved = run.model if task.adapted and run.model.is_dir() else None
     task.held = run.read_json("plan.json").get("held", "fp32")
     return task

@@ -61,6 +61,8 @@ class Task(Traits, ABC):
         """Whether an adapter will be attached; set before ``load``."""
         self.held = "fp32"
         """How frozen weights are held: fp32, bf16, fp16 or nf4; set before ``load``. What learns is always fp32."""
+        self.trained = False
+        """Whether the weights are those of a finished run: nothing is to be made anew, whatever the options say."""
         self.saved: Path | None = None
         """The folder of a run's adapter, whose processor stands in for that of the weights beneath."""
         self.recomputed = self.for_person = False

@@ -251,6 +251,12 @@ def test_the_cache_gives_the_losses_of_none(tmp_path: Path, data: Any, yolox: Pa
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+def test_what_began_with_random_weights_is_saved_and_read_as_it_learned(tmp_path: Path, data: Any, yolox: Path) -> None:
+    run = picture_runs.fine_tuned(tmp_path / "r", TASK, yolox, data, options="{size: 64, init: random}", stages=ALL)
+    first, second = (dict(load_model(run, load_task(run)).named_parameters()) for _ in range(2))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
 @pytest.mark.parametrize("augment", ["outdoor", "{preset: outdoor, mosaic: 0.5, mixup: 0.3}"])
 def test_augmentation_repeats_with_its_seed(tmp_path: Path, data: Any, yolox: Path, augment: str) -> None:
     found = [

@@ -145,7 +145,7 @@ class ObjectDetection(PictureTask):
     @cached_property
     def detector(self) -> Detector:
         """The family of the weights."""
-        return detector_of(self.source, self.class_names(), random=self.options.init == "random")
+        return detector_of(self.source, self.class_names(), random=self.options.init == "random" and not self.trained)
 
     def load(self) -> nn.Module:
         """The detector with outputs for these classes."""
