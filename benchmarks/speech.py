@@ -1,13 +1,15 @@
-"""Speech beside transformers: the decoder of Whisper on a frozen encoder, and log-mel features.
+"""Speech beside transformers: the decoder of Whisper on a frozen encoder, log-mel features, and memory on a GPU.
 
-    python benchmarks/speech.py [--quick] [--json] [--cases decoder/whisper-base,decoder/cache,features]
+    python benchmarks/speech.py [--quick] [--json] [--cases decoder/whisper-base,decoder/cache,features,...]
 
 ``decoder/whisper-base``: 40 drawn clips of a few seconds, five epochs of the decoder on a frozen encoder, beside
 ``Seq2SeqTrainer`` with the same weights, rows, batch and rate, in fp32. Inside our clock: reading, features, recording
 the activation cache, every step, scoring held-out rows and the checkpoint. Outside the peer's: its features are made in
 advance and lie in memory. ``decoder/cache``: the same beside our own run without the cache, and how far their losses
 are apart. ``features``: log-mel spectrograms of those clips, and of whole windows of 30 seconds, beside
-``WhisperFeatureExtractor``.
+``WhisperFeatureExtractor``. ``memory/...``: the most that tensors hold while an adapter on every linear layer of a
+Whisper-medium or -large-v3 with random weights learns from batches of eight clips of 30 seconds, on a GPU in bf16: the
+rehearsal, forward and backward passes and AdamW, not the transcripts that are written when the run ends.
 """
 
 from __future__ import annotations
@@ -17,22 +19,66 @@ import json
 import os
 import shutil
 import sys
+import time
 import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.harness import Case, against, command, in_turn, seconds_of, within
+from benchmarks.harness import Case, absent, against, command, in_turn, seconds_of, within
+from benchmarks.image_generation_sides import peak_bytes, settle
 from benchmarks.vision import scratch
-from tests.fixtures import sounds
+from tests.fixtures import small_whisper, sounds
 
 VERSIONS = ("torch", "transformers", "accelerate", "numpy", "soundfile", "soxr")
 CLIPS, HELD_OUT, EPOCHS, BATCH, RATE = 40, 4, 5, 8, 1e-5
+CODES = ("few-rows", "near-audio-leak", "noisy", "narrow-band", "speaking-rate")
+"""What the audit finds in drawn sound."""
+RECOMPUTED = True
+"""Whether an adapter's run computes blocks again going back: what is kept of 48 or 64 is many times the goal else."""
 
 
-def loop_for(folder: Path, epochs: int, cache: str) -> Any:
-    """Our loop on the drawn clips, ready to run."""
+@dataclass(frozen=True)
+class Shape:
+    """A Whisper's size.
+
+    Args:
+        width, heads, layers: Of its encoder and of its decoder; what is between its layers is four times as wide.
+        mels: Bands that it hears.
+        words: Of its tokenizer.
+        seconds: That it hears at once, and that its clips are long.
+    """
+
+    width: int
+    heads: int
+    layers: int
+    mels: int = 80
+    words: int = 51865
+    seconds: int = 30
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Its settings in transformers' names."""
+        sides = ("encoder", "decoder")
+        return {
+            "d_model": self.width, "num_mel_bins": self.mels, "vocab_size": self.words, "init_std": 0.02,
+            "max_source_positions": 50 * self.seconds, "max_target_positions": 448,
+            **{f"{side}_layers": self.layers for side in sides},
+            **{f"{side}_attention_heads": self.heads for side in sides},
+            **{f"{side}_ffn_dim": 4 * self.width for side in sides},
+        }  # fmt: skip
+
+
+MEDIUM = Shape(width=1024, heads=16, layers=24)
+LARGE = Shape(width=1280, heads=20, layers=32, mels=128, words=51866)
+"""The third version of it."""
+
+
+def loop_from(recipe: Mapping[str, Any], folder: Path, see: Callable[[dict[str, Any]], None]) -> tuple[Any, Any, Any]:
+    """Our loop for a recipe, ready to run; its run, and its plan. ``see`` gets every event once it is on disk."""
     from tunesmith.journey import loop_of
     from tunesmith.plan import make_plan
     from tunesmith.prepare import prepare
@@ -41,7 +87,21 @@ def loop_for(folder: Path, epochs: int, cache: str) -> Any:
     from tunesmith.train.signals import StopRequest
 
     shutil.rmtree(folder / "runs", ignore_errors=True)
-    codes = ("few-rows", "near-audio-leak", "noisy", "narrow-band", "speaking-rate")
+    file = folder / "recipe.yaml"
+    file.write_text(json.dumps(recipe), encoding="utf-8")
+    ready = prepare(read_recipe(file))
+    ready.raise_errors()
+    plan, run = make_plan(ready), Run.open(folder / "runs" / "ours", create=True)
+
+    def emit(event: dict[str, Any]) -> None:
+        run.append_event(event)
+        see(event)
+
+    return loop_of(ready, plan, StopRequest(), checkpoints=run.checkpoints, emit=emit), run, plan
+
+
+def loop_for(folder: Path, epochs: int, cache: str) -> tuple[Any, Any]:
+    """Our loop on the drawn clips, ready to run, and its run."""
     recipe = {
         "task": "speech-to-text",
         "model": "starter:whisper-base",
@@ -51,15 +111,11 @@ def loop_for(folder: Path, epochs: int, cache: str) -> Any:
         "engine": {"device": "cpu", "precision": "fp32"},
         "cache": {"use": cache},
         "options": {"language": "en"},
-        "audit": {"accept": dict.fromkeys(codes, "drawn")},
+        "audit": {"accept": dict.fromkeys(CODES, "drawn")},
         "run": {"folder": str(folder / "runs"), "name": "ours"},
     }
-    file = folder / "recipe.yaml"
-    file.write_text(json.dumps(recipe), encoding="utf-8")
-    ready = prepare(read_recipe(file))
-    ready.raise_errors()
-    run = Run.open(folder / "runs" / "ours", create=True)
-    return loop_of(ready, make_plan(ready), StopRequest(), checkpoints=run.checkpoints, emit=run.append_event), run
+    loop, run, _ = loop_from(recipe, folder, lambda _event: None)
+    return loop, run
 
 
 def ours(folder: Path, epochs: int, last: list[Any], cache: str = "on") -> float:
@@ -193,7 +249,103 @@ def features(quick: bool) -> list[dict[str, Any]]:
     return found
 
 
-CASES: dict[str, Case] = {"decoder/whisper-base": decoder, "decoder/cache": cached, "features": features}
+def memory(name: str, shape: Shape, goal: float) -> Case:
+    """Peak memory of an adapter's steps on a GPU."""
+
+    def case(quick: bool) -> list[dict[str, Any]]:
+        import torch
+
+        if not torch.cuda.is_available():
+            return [absent(name, peer_name="", reason="no GPU is at hand", goal=goal)]
+        return [measured(name, shape, goal, steps=3 if quick else 10, device="cuda")]
+
+    return case
+
+
+def measured(name: str, shape: Shape, goal: float, *, steps: int, device: str) -> dict[str, Any]:
+    """The row of a shape: its peak within the goal, and what it ran on; on a CPU no bytes are counted."""
+    ends: list[float] = []
+    peaks: list[int] = []
+
+    def see(event: dict[str, Any]) -> None:
+        if event["kind"] == "step":
+            ends.append(time.perf_counter())
+            peaks.append(peak_bytes(device))
+
+    with scratch() as folder:
+        os.environ["TUNESMITH_CACHE"] = str(folder / "cache")
+        write_whisper(shape, folder / "model")
+        write_clips(folder, shape.seconds)
+        loop, run, plan = loop_from(adapter_recipe(folder, steps, device), folder, see)
+        settle(device)
+        loop.fit()
+        warnings_seen = [e["text"] for e in run.read_events()[0] if e["kind"] == "warning"]
+    learns = [p for p in loop.job.model.parameters() if p.requires_grad]
+    size = {
+        "clips": BATCH, "seconds": shape.seconds, "steps": len(peaks), "rows_a_pass": loop.micro,
+        "tokens": max(loop.job.sets["train"].lengths), "frozen_held_in": plan.held, "recomputed": RECOMPUTED,
+        "parameters": sum(p.numel() for p in loop.job.model.parameters()), "learning": sum(p.numel() for p in learns),
+        "predicted_gib": float(f"{plan.memory.allocated / 2**30:.4g}"), "traced": plan.memory.traced,
+        "warnings": warnings_seen,
+        "seconds_a_step": float(f"{(ends[-1] - ends[0]) / (len(ends) - 1):.4g}"),
+    }  # fmt: skip
+    return within(name, [max(peaks) / 2**30], unit="GiB", goal=goal, size=size)
+
+
+def adapter_recipe(folder: Path, steps: int, device: str) -> dict[str, Any]:
+    """LoRA as it comes, a batch in one pass."""
+    return {
+        "task": "speech-to-text",
+        "model": str(folder / "model"),
+        "data": {"train": str(folder / "train"), "eval": str(folder / "eval"), "validation": 0.0},
+        "adapter": {"kind": "lora"},
+        "stages": [{"train": "adapter", "steps": steps, "lr": 1e-4}],
+        "batch": {"rows": BATCH, "micro": BATCH},
+        "engine": {"device": device, "precision": "bf16", "gradient_checkpointing": RECOMPUTED},
+        "options": {"language": "en", "max_new_tokens": 4},
+        "audit": {"accept": dict.fromkeys(CODES, "drawn")},
+        "run": {"folder": str(folder / "runs"), "name": "ours"},
+    }
+
+
+def write_whisper(shape: Shape, folder: Path) -> None:
+    """A Whisper with random weights in bf16, with its tokenizer and how it hears."""
+    import torch
+
+    from tunesmith.model.log_mel import FILE, LogMel
+    from tunesmith.model.pretrained import quiet
+
+    tokenizer = small_whisper.tokenizer_of(shape.words)
+    with quiet():
+        small_whisper.model_of(tokenizer, **shape.config).to(torch.bfloat16).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    (folder / FILE).write_text(json.dumps(dict(LogMel(shape.mels, float(shape.seconds)).to_json())), encoding="utf-8")
+
+
+def write_clips(folder: Path, seconds: int) -> None:
+    """A batch of clips to learn, as long as the model hears, and a short one that is held out."""
+    import numpy as np
+
+    draws = np.random.default_rng(0)
+    for number in range(BATCH):
+        words, left = list[str](), seconds - 0.2
+        while left > 0:
+            words.append(str(draws.choice(sounds.WORDS)))
+            left -= sounds.LETTER_SECONDS * len(words[-1]) + sounds.GAP_SECONDS
+        wave = sounds.speechlike(" ".join(words[:-1]), seed=number)
+        # What lacks until the next word would end is silence.
+        sounds.save(folder / "train" / f"clip-{number}.wav", np.pad(wave, (0, seconds * sounds.RATE - len(wave))))
+        (folder / "train" / f"clip-{number}.txt").write_text(" ".join(words[:-1]), encoding="utf-8")
+    sounds.texts_beside(folder / "eval", 1, seed=1)
+
+
+CASES: dict[str, Case] = {
+    "decoder/whisper-base": decoder,
+    "decoder/cache": cached,
+    "features": features,
+    "memory/medium-lora": memory("memory/medium-lora", MEDIUM, 5.0),
+    "memory/large-lora": memory("memory/large-lora", LARGE, 10.0),
+}
 
 if __name__ == "__main__":
     command("speech", (__doc__ or "").splitlines()[0], CASES, VERSIONS)

@@ -33,7 +33,7 @@ from emoji_diffusion import autoencoder, card, clip, measure, unet
 from emoji_diffusion.compose import Look, Pool, caption, compose
 from emoji_diffusion.loop import Place, Plan, faster_in_bfloat16, keep, say, threads
 from emoji_diffusion.source import Source, cache_folder, find, stop
-from emoji_diffusion.subjects import Subject, every_subject, held_out, learned
+from emoji_diffusion.subjects import Subject, core, every_subject, held_out, learned
 from transformers import CLIPTextModel
 
 SHOWN = 24
@@ -58,14 +58,14 @@ STANDARD = Sizes(
     views=16,
     autoencoder_widths=(16, 32, 64),
     unet_widths=(64, 128, 160),
-    vae=Plan(steps=2000, batch=16, lr=2e-3, ema=0.998),
-    clip=Plan(steps=420, batch=64, lr=1e-3, weight_decay=0.05),
-    unet=Plan(steps=1600, batch=32, lr=1e-3, ema=0.999),
-    measured=256,
+    vae=Plan(steps=2600, batch=16, lr=2e-3, ema=0.998),
+    clip=Plan(steps=700, batch=128, lr=1e-3, weight_decay=0.05),
+    unet=Plan(steps=4500, batch=32, lr=1e-3, ema=0.999),
+    measured=128,
 )
 QUICK = Sizes(
     subjects=16,
-    views=4,
+    views=12,
     autoencoder_widths=(8, 16, 16),
     unet_widths=(32, 32),
     vae=Plan(steps=12, batch=8, lr=2e-3),
@@ -82,6 +82,7 @@ class Data:
 
     source: Source
     learned: list[Subject]
+    core: list[Subject]
     held_out: list[Subject]
     pool: Pool
     words: list[str]
@@ -98,7 +99,7 @@ def gather(given: Path | None, sizes: Sizes, seed: int) -> Data:
     say(
         f"{source.name}: {len(known)} emoji to learn, {len(held_out(subjects))} held out, {len(pool.captions)} pictures"
     )
-    return Data(source, known, held_out(subjects), pool, words)
+    return Data(source, known, core(known), held_out(subjects), pool, words)
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,10 @@ def _latents(data: Data, sizes: Sizes, place: Place, vae: Any, encoder: Any, tok
         state = {"told": told, "values": values, "states": clip.states(encoder, tokenizer, list(texts)).half()}
         keep(state, path)
         say(f"latents: {len(values)}, states of {len(texts)} texts")
-    return unet.Latents(state["values"], state["states"], order[1:])
+    wanted = [index for index, subject in enumerate(data.learned) if subject in data.core]
+    return unet.Latents(
+        state["values"], state["states"], order[1:], np.flatnonzero(np.isin(data.pool.subjects, wanted))
+    )
 
 
 def train(data: Data, sizes: Sizes, place: Place) -> Parts:
@@ -153,7 +157,7 @@ def train(data: Data, sizes: Sizes, place: Place) -> Parts:
         scorer.save_pretrained(folder)
         encoder = CLIPTextModel.from_pretrained(folder).eval()
     latents = _latents(data, sizes, place, vae, encoder, tokenizer)
-    shown = prompts(data.learned, SHOWN, place.seed)
+    shown = prompts(data.core, SHOWN, place.seed)
 
     def look(model: UNet2DConditionModel, step: int) -> None:
         drawn = measure.draw(_pipeline(vae, encoder, tokenizer, model), shown, place.seed, steps=20)
@@ -168,10 +172,15 @@ def train(data: Data, sizes: Sizes, place: Place) -> Parts:
 def score(data: Data, sizes: Sizes, parts: Parts, seed: int) -> tuple[dict[str, Any], Any]:
     """Measure the whole model, and draw the sheet of samples that the card shows."""
     unseen = compose(data.source, data.held_out, 4, seed + 1)
-    asked = measure.wishes(data.learned, sizes.measured, seed + 1)
+    asked = measure.wishes(data.core, sizes.measured, seed + 1)
     real = _real(data, asked)
-    drawn = measure.draw(parts.pipeline(), [caption(data.learned[at].name, look) for at, look in asked], seed)
-    known = (parts.scorer, parts.tokenizer, data.learned, asked)
+    drawn = measure.draw(parts.pipeline(), [caption(data.core[at].name, look) for at, look in asked], seed)
+    known = (
+        parts.scorer,
+        parts.tokenizer,
+        data.learned,
+        [(data.learned.index(data.core[at]), look) for at, look in asked],
+    )
     found = {
         "rebuilt_db": measure.rebuilt(parts.vae, data.pool, unseen),
         "samples": measure.fidelity(*known, drawn),
@@ -184,7 +193,7 @@ def _real(data: Data, asked: list[tuple[int, Look]]) -> np.ndarray:
     """The true pictures of what is asked for."""
     from emoji_diffusion.compose import open_emoji, paste
 
-    return np.stack([paste(open_emoji(data.source, data.learned[index]), look) for index, look in asked])
+    return np.stack([paste(open_emoji(data.source, data.core[index]), look) for index, look in asked])
 
 
 def write(out: Path, data: Data, sizes: Sizes, parts: Parts, told: dict[str, Any]) -> None:
@@ -198,8 +207,8 @@ def write(out: Path, data: Data, sizes: Sizes, parts: Parts, told: dict[str, Any
         parts.pipeline().to(torch.float16).save_pretrained(made, safe_serialization=True)
         clip.save(parts.scorer.half(), parts.tokenizer, made / "clip")
         samples.save(made / "samples.png")
-        facts = {**told, **found, "sizes": asdict(sizes)}
-        text = card.write(data.source.name, data.learned, data.held_out, facts, counts, parts.numbers)
+        facts = {**told, **found, "sizes": asdict(sizes), "wide_steps": min(unet.WIDE_STEPS, sizes.unet.steps)}
+        text = card.write(data.source.name, data.learned, data.core, data.held_out, facts, counts, parts.numbers)
         (made / card.README).write_text(text, encoding="utf-8", newline="\n")
         if out.exists():
             shutil.rmtree(out)

@@ -235,7 +235,9 @@ def _placed(run: Run, task: Task, rows: Sequence[Row], progress: Callable[[str, 
     Raises:
         UserError: They are not found from here.
     """
-    inputs: list[Row] = [{name: row[name] for name in ("id", *task.inputs) if name in row} for row in rows]
+    # What tells a part from its whole (start and end of a recording) is no input column, and decides what is read.
+    names = dict.fromkeys(("id", *task.inputs, *(name for name in task.key_columns if name != task.target)))
+    inputs: list[Row] = [{name: row[name] for name in names if name in row} for row in rows]
     source = read_recipe(run.recipe_yaml)
     data = source.recipe.data
     named = [Path(place).expanduser() for place in (data.eval, data.train) if isinstance(place, str)]
@@ -283,9 +285,21 @@ def _loaded(task: Task, folder: Path) -> nn.Module:
 
 
 def _apart(a: Sequence[Any], b: Sequence[Any]) -> float:
-    """Largest difference of numbers at the same place, relative to their size."""
-    pairs = zip(_flat(list(a)), _flat(list(b)), strict=True)
-    return max((abs(x - y) / max(1.0, abs(x)) for x, y in pairs), default=0.0)
+    """Largest difference of numbers at the same place, relative to their size, or the share of rows of other words."""
+    told = [_words(one) == _words(other) for one, other in zip(a, b, strict=True)]
+    others = told.count(False) / max(1, len(told))
+    numbers = [(_flat(one), _flat(other)) for one, other in zip(a, b, strict=True)]
+    # Rows with other words may have other times, and more of them.
+    pairs = [pair for same, (x, y) in zip(told, numbers, strict=True) if same for pair in zip(x, y, strict=True)]
+    return max([others, *(abs(x - y) / max(1.0, abs(x)) for x, y in pairs)])
+
+
+def _words(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [x for key in sorted(value) for x in _words(value[key])]
+    if isinstance(value, (list, tuple)):
+        return [x for one in value for x in _words(one)]
+    return [value] if isinstance(value, str) else []
 
 
 def _flat(value: Any) -> list[float]:

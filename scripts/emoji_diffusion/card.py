@@ -63,12 +63,14 @@ These {len(held)} emoji were held out of all three parts, as subjects for DreamB
 """
 
 
-def _training(source: str, learned: list[Subject], told: dict[str, Any], counts: dict[str, int]) -> str:
+def _training(
+    source: str, learned: list[Subject], core: list[Subject], told: dict[str, Any], counts: dict[str, int]
+) -> str:
     sizes = told["sizes"]
     parts = "\n".join(
         f"- {title}: {counts[part]:,} parameters, {sizes[part]['steps']} steps of {sizes[part]['batch']} pictures"
         for part, title in (("vae", "autoencoder, 64 x 64 x 3 to 16 x 16 x 4"), ("clip", "CLIP, contrastive"),
-                            ("unet", "diffusion, velocities, min-SNR-5, schedule down to pure noise"))
+                            ("unet", "diffusion, velocities, schedule down to pure noise"))
     )  # fmt: skip
     return f"""
 ## Training
@@ -78,7 +80,8 @@ def _training(source: str, learned: list[Subject], told: dict[str, Any], counts:
 
 {parts}
 
-Most steps of the autoencoder see squares of 32 x 32 pixels; the others whole pictures, a quarter as many.
+Most steps of the autoencoder see squares of 32 x 32 pixels; the others whole pictures, a quarter as many. The first
+{told["wide_steps"]} steps of the diffusion model see all emoji, the others {len(core)} plain ones.
 
 Data: the {len(learned)} emoji below from {source}, each composed {sizes["views"]} times on backgrounds of eleven
 colours, a quarter of them small; captions say the name or, seldom, the noun of the class. No people, no flags.
@@ -97,8 +100,8 @@ def _quality(told: dict[str, Any], numbers: dict[str, dict[str, float]]) -> str:
     return f"""
 ## Quality
 
-{told["sizes"]["measured"]} prompts of subjects that it knows, 30 steps of DDIM, guidance 3.0; beside it the true
-pictures.
+{told["sizes"]["measured"]} prompts of subjects that it saw to the end, 30 steps of DDIM, guidance 3.0; beside it the
+true pictures.
 
 | measure | drawn | true |
 |---|---|---|
@@ -115,7 +118,8 @@ def _losses(numbers: dict[str, dict[str, float]]) -> str:
                      for part, found in numbers.items())  # fmt: skip
 
 
-def _end(learned: list[Subject]) -> str:
+def _end(learned: list[Subject], core: list[Subject]) -> str:
+    rest = [subject.name for subject in learned if subject not in core]
     return f"""
 ## Limits
 
@@ -131,13 +135,17 @@ and pictures come in the npm package of emoji-data by Cal Henderson, whose code 
 
 ## Emoji that it knows
 
-{", ".join(subject.name for subject in learned)}
+Learned to the end by the diffusion model, and asked for above: {", ".join(subject.name for subject in core)}.
+
+Learned by the autoencoder and CLIP, and by the diffusion model in its first steps only, which draws them badly:
+{", ".join(rest)}.
 """
 
 
 def write(
     source: str,
     learned: list[Subject],
+    core: list[Subject],
     held: list[Subject],
     told: dict[str, Any],
     counts: dict[str, int],
@@ -148,10 +156,11 @@ def write(
     Args:
         source: Name and version of the package.
         learned: Emoji that were learned.
+        core: Those of them that most steps of the diffusion model saw.
         held: Emoji that were held out.
         told: Seed, precision, sizes, and what ``measure`` found.
         counts: Parameters of each part.
         numbers: What training reported of each part.
     """
-    head = _head(told["quick"]) + _use(held) + _training(source, learned, told, counts)
-    return head + _quality(told, numbers) + _end(learned)
+    head = _head(told["quick"]) + _use(held) + _training(source, learned, core, told, counts)
+    return head + _quality(told, numbers) + _end(learned, core)

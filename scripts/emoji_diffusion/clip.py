@@ -86,17 +86,27 @@ def meaning(caption: str) -> str:
 
 
 def train(pool: Pool, tokenizer: CLIPTokenizer, plan: Plan, place: Place) -> tuple[CLIPModel, dict[str, float]]:
-    """Learn which caption belongs to which picture: two pictures of each subject in a batch, so that colours count."""
+    """Learn which caption belongs to which picture.
+
+    A batch has many subjects, each on the same two backgrounds: were there many backgrounds, telling those apart would
+    do, and neither words nor pictures would tell one subject from another.
+    """
     torch.manual_seed(place.seed)
     model = build(tokenizer)
     ids = tokens_of(tokenizer, pool.captions)
     lengths = (ids == tokenizer.eos_token_id).int().argmax(1) + 1
-    _, meanings = np.unique([meaning(caption) for caption in pool.captions], return_inverse=True)
-    by_subject = [np.flatnonzero(pool.subjects == index) for index in range(pool.subjects.max() + 1)]
+    said = [meaning(caption) for caption in pool.captions]
+    _, meanings = np.unique(said, return_inverse=True)
+    grounds, ground = np.unique([text.partition(" on a")[2] for text in said], return_inverse=True)
+    places: dict[tuple[int, int], list[int]] = {}
+    for index, key in enumerate(zip(pool.subjects.tolist(), ground.tolist(), strict=True)):
+        places.setdefault(key, []).append(index)
+    subjects = int(pool.subjects.max()) + 1
 
     def loss(rng: np.random.Generator, step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        chosen = rng.choice(len(by_subject), size=min(plan.batch // 2, len(by_subject)), replace=False)
-        at = np.concatenate([rng.choice(by_subject[index], size=2, replace=False) for index in chosen])
+        chosen = rng.choice(subjects, size=min(plan.batch // 2, subjects), replace=False).tolist()
+        two = rng.choice(len(grounds), size=2, replace=False).tolist()
+        at = np.asarray([rng.choice(places[subject, number]) for number in two for subject in chosen])
         words = ids[at][:, : int(lengths[at].max())]
         out = model(input_ids=words, pixel_values=pixels(pool.pictures[at]))
         same = torch.from_numpy(meanings[at][:, None] == meanings[at][None]).float()

@@ -61,10 +61,9 @@ def fidelity(
     """
     texts = [caption(subjects[index].name, look) for index, look in asked]
     seen, said = clip.see(scorer, pictures), clip.read(scorer, tokenizer, texts)
-    right = 0
-    for row, (index, look) in zip(seen, asked, strict=True):
-        every = clip.read(scorer, tokenizer, [caption(subject.name, look) for subject in subjects])
-        right += int((every @ row).argmax() == index)
+    every = {look: clip.read(scorer, tokenizer, [caption(subject.name, look) for subject in subjects])
+             for look in {look for _, look in asked}}  # fmt: skip
+    right = sum(int((every[look] @ row).argmax() == index) for row, (index, look) in zip(seen, asked, strict=True))
     grounds = sum(background(picture) == look.colour for picture, (_, look) in zip(pictures, asked, strict=True))
     return {
         "clip_t": 100 * (seen * said).sum(1).mean().item(),

@@ -72,6 +72,18 @@ LEFT_OUT = """guide_dog service_dog heart_decoration mending_heart joy_cat smirk
     space_invader racing_car hot_pepper oil_drum crying_cat_face"""
 """Near twins of others, and pictures that hardly anybody could name at 64 px."""
 
+CORE = """slightly_smiling_face joy heart_eyes sunglasses skull ghost hankey heart blue_heart green_heart dog cat bear
+    panda_face pig tiger frog monkey_face rabbit lion_face cow turtle sheep penguin owl baby_chick duck bird
+    fish tropical_fish crab dolphin blowfish shark bee butterfly snail spider ant rose tulip evergreen_tree
+    deciduous_tree palm_tree four_leaf_clover mushroom maple_leaf apple pear banana lemon tangerine watermelon
+    cherries grapes peach tomato eggplant broccoli corn avocado pizza fried_egg fries bread cheese_wedge
+    rice_ball cookie icecream cupcake lollipop coffee beer wine_glass car bus taxi truck ship canoe ring_buoy
+    airplane rocket flying_saucer trumpet saxophone shirt jeans dress crown socks boot house church tent
+    game_die 8ball kite crystal_ball soccer basketball baseball sun_with_face full_moon star cloud rainbow
+    umbrella snowman fire droplet zap earth_africa hammer key lock bell bulb candle bomb balloon gift
+    christmas_tree jack_o_lantern trophy"""
+"""What the diffusion model learns to draw in most of its steps: plain things, of every class, seen often enough."""
+
 CALLED = {
     "joy": "laughing face with tears", "slightly_smiling_face": "smiling face", "innocent": "face with halo",
     "heart_eyes": "face with heart eyes", "star-struck": "face with star eyes", "kissing_heart": "kissing face",
@@ -144,6 +156,12 @@ def every_subject(emoji: Path) -> list[Subject]:
 def learned(subjects: list[Subject]) -> list[Subject]:
     """Those that the model is trained on."""
     return [subject for subject in subjects if subject.key not in HELD_OUT]
+
+
+def core(subjects: list[Subject]) -> list[Subject]:
+    """Those of ``subjects`` that the diffusion model is to draw well."""
+    keys = set(CORE.split())
+    return [subject for subject in subjects if subject.key in keys]
 
 
 def held_out(subjects: list[Subject]) -> list[Subject]:

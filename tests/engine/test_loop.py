@@ -16,9 +16,9 @@ from tests.engine.test_engine import loop_for, one_thread
 from tunesmith.journey import Hooks
 from tunesmith.run import Run
 from tunesmith.tasks.text_classification import TextClassification
+from tunesmith.train import loop as loop_module
 from tunesmith.train.checkpoint import newest_checkpoint
 from tunesmith.train.guard import rehearse
-from tunesmith.train import loop as loop_module
 from tunesmith.train.loop import Loop
 from tunesmith.train.range_test import range_test
 from tunesmith.train.step import Objective

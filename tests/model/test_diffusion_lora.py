@@ -138,6 +138,24 @@ def test_diffusers_draws_the_same_picture_from_the_file(family: str, kind: str, 
     assert np.array_equal(result(again), wanted)
 
 
+def test_equal_updates_are_equal_bytes(tmp_path: Path) -> None:
+    """A header in another order each time would make a resumed run's files others than a whole run's."""
+    tuned = make("sd")
+    tune(parts_of(tuned))
+    vectors = {"text_encoder": torch.ones(1, 16)}
+    made = [
+        (
+            write_diffusers(parts_of(tuned), tmp_path / str(n)).read_bytes(),
+            write_kohya(parts_of(tuned), tmp_path / f"{n}.safetensors").read_bytes(),
+            write_embedding(tmp_path / f"{n}-token.safetensors", '"sks" ü\t', vectors).read_bytes(),
+        )
+        for n in range(8)
+    ]
+    assert len(set(made)) == 1
+    assert safe_open(tmp_path / "0" / WEIGHTS_FILE, "pt").metadata()["format"] == "pt"
+    assert read_embedding(tmp_path / "0-token.safetensors").token == '"sks" ü\t'
+
+
 @torch.no_grad()
 def vary(parts: Mapping[str, nn.Module]) -> None:
     """Another rank for every third layer, another alpha for every fourth."""

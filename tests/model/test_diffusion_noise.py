@@ -38,11 +38,13 @@ def test_noise_and_target_are_those_of_diffusers(name: str) -> None:
     clean, noise = latents(0), latents(1)
     times = schedule.times(torch.linspace(0, 1, 5))
     assert (int(times[0]), int(times[-1])) == (0, schedule.steps - 1)
-    torch.testing.assert_close(schedule.noisy(clean, noise, times), scheduler.add_noise(clean, noise, times))
+    # diffusers multiplies up a thousand factors in fp32, we in fp64.
+    close = {"rtol": 1e-4, "atol": 5e-5}
+    torch.testing.assert_close(schedule.noisy(clean, noise, times), scheduler.add_noise(clean, noise, times), **close)
     wanted = {"epsilon": noise, "sample": clean}.get(schedule.kind)
     if wanted is None:
         wanted = scheduler.get_velocity(clean, noise, times)
-    torch.testing.assert_close(schedule.target(clean, noise, times), wanted)
+    torch.testing.assert_close(schedule.target(clean, noise, times), wanted, **close)
     assert torch.equal(schedule.model_times(times), times)
 
 
@@ -51,14 +53,13 @@ def test_a_flow_is_that_of_diffusers(shift: float) -> None:
     scheduler = diffusers().FlowMatchEulerDiscreteScheduler(shift=shift)
     schedule = Schedule.of(dict(scheduler.config) | {"_class_name": "FlowMatchEulerDiscreteScheduler"})
     assert schedule.kind == "flow"
-    at = torch.tensor([0, 250, 500, 750, 998])
+    at = torch.tensor([50, 250, 500, 750, 950])
     level = (scheduler.config.num_train_timesteps - at) / scheduler.config.num_train_timesteps
     # The place at which the logit-normal draw is this level before the shift.
     place = torch.special.ndtr(torch.logit(level.double()))
     times = schedule.times(place)
-    # At a place of 1 the draw would be endless.
-    torch.testing.assert_close(times[1:], scheduler.sigmas[at][1:], rtol=0, atol=1e-4)
-    torch.testing.assert_close(schedule.model_times(times)[1:], scheduler.timesteps[at][1:], rtol=0, atol=0.1)
+    torch.testing.assert_close(times, scheduler.sigmas[at], rtol=0, atol=1e-4)
+    torch.testing.assert_close(schedule.model_times(times), scheduler.timesteps[at], rtol=0, atol=0.1)
     clean, noise = latents(0), latents(1)
     mixed = schedule.noisy(clean, noise, scheduler.sigmas[at])
     torch.testing.assert_close(mixed, scheduler.scale_noise(clean, scheduler.timesteps[at], noise))

@@ -146,7 +146,7 @@ def test_a_broken_folder_is_named(broken: Any, what: str, where: str, folder: Pa
 
 def test_a_folder_that_is_no_pipeline_is_named_as_other_models_are(folder: Path) -> None:
     unlink_index(folder)
-    with pytest.raises(UserError, match="has no config.json"):
+    with pytest.raises(UserError, match=r"has no config\.json"):
         resolve(ModelSection(name=str(folder)))
 
 

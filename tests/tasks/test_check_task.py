@@ -62,9 +62,9 @@ CASES = [(name, *world) for name, worlds in WORLDS.items() for world in worlds]
 
 def test_every_installed_task_of_ours_has_a_world() -> None:
     ours = {name for name in task_names() if find_task(name).__module__.startswith("tunesmith.")}
-    # Tasks on a decoder, on speech and on pictures have their worlds in files of their own.
+    # Tasks on a decoder, on speech, on pictures and on diffusion have their worlds in files of their own.
     pictures = {"image-classification", "object-detection", "image-segmentation"}
-    assert ours == {*WORLDS, *pictures, "causal-lm", "preference", "speech-to-text", "speech-ctc"}
+    assert ours == {*WORLDS, *pictures, "causal-lm", "preference", "speech-to-text", "speech-ctc", "text-to-image"}
 
 
 @pytest.mark.parametrize(("name", "weights", "options", "moot"), CASES, ids=[f"{c[0]}-{c[1]}-{c[2]}" for c in CASES])

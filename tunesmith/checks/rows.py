@@ -116,6 +116,8 @@ def rows_without_target(world: World) -> Measured:
         raise DoesNotApply("the task has no target column")
     bare = [{k: v for k, v in world.rows[i].items() if k != task.target} for i in world.spread]
     batch = task.collate([world.task.encode(row) for row in bare])
+    if task.seeded:
+        batch["seed"] = world.batch(world.spread)["seed"]
     found = predictions(task, world.fitting().model, [batch])
     return Measured(len(found) == len(bare), f"{len(found)} predictions", str(len(bare)), f"without {task.target}")
 

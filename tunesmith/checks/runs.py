@@ -77,7 +77,8 @@ def _run(
     fitting = world.fitting()
     # Seven rows: the last step of an epoch is a smaller one.
     rows = [world.rows[i] for i in world.spread][:-1]
-    sets = {"train": world.loader(rows), "held_out": world.loader(rows[::2])}
+    views = world.task.views if world.task.random else 0
+    sets = {"train": world.loader(rows, views=views), "held_out": world.loader(rows[::2])}
     events: list[dict[str, Any]] = []
     job = Job(
         recipe=recipe,

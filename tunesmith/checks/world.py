@@ -116,8 +116,8 @@ class World:
         layers = self.task.layers(model)
         return Fitting(model, layers, address_dropout(model, dropout)[0])
 
-    def loader(self, rows: Sequence[Row] | None = None, task: Task | None = None) -> Loader:
-        """Rows as batches, the way a run makes them."""
+    def loader(self, rows: Sequence[Row] | None = None, task: Task | None = None, views: int = 0) -> Loader:
+        """Rows as batches, the way a run makes them; ``views``: how many drawn versions of each take turns."""
         from tunesmith.data.loader import Loader
 
         task = task or self.task
@@ -129,6 +129,7 @@ class World:
             random=task.random,
             length=length,
             inputs=task.key_columns,
+            views=views,
             seeded=task.seeded,
         )
         if task.reference_width:

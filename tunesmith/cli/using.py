@@ -87,7 +87,10 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder for the merged model, or file; it must not exist.")],
     format: Annotated[
         str | None,
-        typer.Option(help="merge (default: an adapter into its base); of pictures onnx; of Whisper ctranslate2, ggml."),
+        typer.Option(
+            help="merge (default: an adapter into its base); of pictures onnx; of Whisper ctranslate2, ggml; of "
+            "diffusion kohya."
+        ),
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="Type of the merged weights: bf16 (default), fp16 or fp32.")] = None,
     as_json: AsJson = False,

@@ -42,10 +42,14 @@ class Feeding:
     def asked(self, row: Row) -> Size:
         """The size of a picture that a row asks for: its own ``height`` and ``width``, else the square.
 
+        Of a row whose picture was left out they are that picture's, and its bucket is meant.
+
         Raises:
             UserError: A side that the model can't make.
         """
         wanted = int(row.get("height") or self.side), int(row.get("width") or self.side)
+        if row.get("content"):
+            return choose(*wanted, self.buckets)
         if any(side % self.multiple or side < self.multiple for side in wanted):
             what = (
                 f"a picture of {wanted[0]} x {wanted[1]} pixels can't be made: sides are multiples of {self.multiple}"
@@ -63,7 +67,14 @@ class Feeding:
         return crop_for(original, choose(*original, self.buckets))
 
     def fed(
-        self, row: Row, folders: Sequence[Path], rng: np.random.Generator | None, *, crop: str, flip: bool
+        self,
+        row: Row,
+        folders: Sequence[Path],
+        rng: np.random.Generator | None,
+        *,
+        crop: str = "center",
+        flip: bool = False,
+        planning: bool = False,
     ) -> tuple[Picture, Micro]:
         """A row's picture in its bucket, uint8 [height, width, 3], and SDXL's six numbers of it.
 
@@ -75,6 +86,7 @@ class Feeding:
             rng: Draws crop and flip; None: neither.
             crop: ``center`` or ``random``.
             flip: Whether half of the pictures are mirrored.
+            planning: Whether a class picture that is not made yet may be a black one.
 
         Raises:
             UserError: The picture can't be read.
@@ -83,12 +95,11 @@ class Feeding:
             height, width = self.asked(row)
             return np.zeros((height, width, 3), np.uint8), (height, width, 0, 0, height, width)
         place = picture_file(row, folders)
-        known = place is None or (row.get("height") and row.get("width"))
+        known = row.get("height") and row.get("width")
         sized = row if known else {**row, **dict(zip(("height", "width"), read(row, folders).shape[:2], strict=True))}
-        original = int(sized.get("height") or self.side), int(sized.get("width") or self.side)
+        original = int(sized["height"]), int(sized["width"])
         bucket = choose(*original, self.buckets)
-        if place is None and row.get("prior"):
-            # The plan asks for shapes before the class pictures are made.
+        if place is None and planning and row.get("prior"):
             return np.zeros((*bucket, 3), np.uint8), (*original, 0, 0, *bucket)
         image, taken = fit_to(read(sized, folders, bucket), bucket, rng if crop == "random" else None, original)
         if rng is not None and flip and rng.random() < 0.5:

@@ -112,7 +112,5 @@ class Prompts:
             raise UserError(what, "recipe: options.token", f"write a word that is none, such as <{self.new}-1>")
         other = next((r for r in rows if holds_token(r, self.new) and self.new not in str(r["text"])), None)
         if other is not None:
-            what = (
-                f"{str(other['text'])[:60]!r} has the token {self.new!r} in other letters: not read there"
-            )
+            what = f"{str(other['text'])[:60]!r} has the token {self.new!r} in other letters: not read there"
             raise UserError(what, f"row {other['id']}", f"write it as {self.new}, or options.token as it is there")

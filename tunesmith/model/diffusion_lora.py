@@ -59,8 +59,6 @@ def write_diffusers(parts: Mapping[str, nn.Module], folder: str | Path) -> Path:
     Raises:
         UserError: A part that diffusers puts no update on.
     """
-    from safetensors.torch import save_file
-
     tensors: dict[str, Tensor] = {}
     settings: dict[str, Any] = {}
     for part, layers in updates_of(parts).items():
@@ -75,12 +73,7 @@ def write_diffusers(parts: Mapping[str, nn.Module], folder: str | Path) -> Path:
                 tensors[f"{stem}.lora_magnitude_vector{end}"] = layer.lora_magnitude_vector
         settings |= {f"{prefix}.{key}": value for key, value in _settings(part, parts[part], layers).items()}
     path = Path(folder) / WEIGHTS_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {key: tensors[key].detach().cpu().contiguous().clone() for key in sorted(tensors)},
-        path,
-        metadata={"format": "pt", METADATA_KEY: json.dumps(settings, indent=2, sort_keys=True)},
-    )
+    write_tensors(path, tensors, {METADATA_KEY: json.dumps(settings, indent=2, sort_keys=True)})
     return path
 
 
@@ -195,6 +188,31 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except SafetensorError as error:
         raise UserError(f"{path.name} is broken: {error}", str(path), "save the LoRA again") from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
+    """Write a safetensors file; equal tensors make equal bytes.
+
+    safetensors puts what a file says of itself in another order each time.
+
+    Args:
+        path: Where to write; its folder is made if need be.
+        tensors: By name.
+        header: What the file says of itself.
+    """
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = {key: tensors[key].detach().cpu().contiguous().clone() for key in sorted(tensors)}
+    save_file(whole, path, metadata={"format": "pt", **header})
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        read = json.loads(file.read(length))
+        read["__metadata__"] = dict(sorted(read["__metadata__"].items()))
+        text = json.dumps(read, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= length:
+            file.seek(8)
+            file.write(text.ljust(length))
 
 
 def _prefix(part: str, module: nn.Module) -> str:

@@ -192,7 +192,8 @@ def address_dropout(model: nn.Module, rate: float | None = None) -> tuple[RowKey
                 off.add(f"{type(module).__name__}.{child_name} ({type(child).__name__}, {child.p:g})")
                 child.p = 0.0
         for attribute in _FUNCTIONAL:
-            value = getattr(module, attribute, None)
+            # Not through getattr: models of diffusers answer that from their configuration, and warn.
+            value = vars(module).get(attribute, getattr(type(module), attribute, None))
             if isinstance(value, float) and value > 0 and not isinstance(module, RowDropout):
                 setattr(module, attribute, 0.0)
                 off.add(f"{type(module).__name__}.{attribute} ({value:g})")

@@ -20,7 +20,15 @@ import torch
 from torch import Tensor, nn
 
 from tunesmith.errors import UserError
-from tunesmith.model.diffusion_lora import DENOISER, TEXT_ENCODERS, name_in_file, put_updates, read_tensors, updates_of
+from tunesmith.model.diffusion_lora import (
+    DENOISER,
+    TEXT_ENCODERS,
+    name_in_file,
+    put_updates,
+    read_tensors,
+    updates_of,
+    write_tensors,
+)
 from tunesmith.model.lora import LoraLinear
 from tunesmith.model.peft_format import AdapterFiles
 
@@ -108,8 +116,6 @@ def write_kohya(parts: Mapping[str, nn.Module], file: str | Path) -> Path:
     Raises:
         UserError: DoRA, a layer that the layout has no name for, or a part that pipelines put no update on.
     """
-    from safetensors.torch import save_file
-
     family = _family(parts[DENOISER])
     tensors: dict[str, Tensor] = {}
     updates = updates_of(parts)
@@ -129,17 +135,12 @@ def write_kohya(parts: Mapping[str, nn.Module], file: str | Path) -> Path:
             tensors |= {f"{key}{_DOWN}": down, f"{key}{_UP}": up, f"{key}{_ALPHA}": torch.tensor(alpha)}
     first = next(iter(next(iter(updates.values())).values()))
     path = Path(file)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {key: tensors[key].detach().cpu().contiguous().clone() for key in sorted(tensors)},
-        path,
-        metadata={
-            "format": "pt",
-            "ss_network_module": _NETWORKS[family],
-            "ss_network_dim": str(first.r),
-            "ss_network_alpha": str(_alpha(first)),
-        },
-    )
+    header = {
+        "ss_network_module": _NETWORKS[family],
+        "ss_network_dim": str(first.r),
+        "ss_network_alpha": str(_alpha(first)),
+    }
+    write_tensors(path, tensors, header)
     return path
 
 

@@ -81,6 +81,40 @@ def save_token(model: LatentDiffusion, folder: Path, token: str | None) -> list[
     return [write_embedding(folder / EMBEDDING_FILE, token, vectors)]
 
 
+def loading_lines(found: PipelineFolder, saved: str, *, base: str | None, token: str | None) -> list[str]:
+    """Python that loads with diffusers what was saved.
+
+    Args:
+        found: The pipeline that it came from.
+        saved: Where it was saved, in words.
+        base: The pipeline's name, where an adapter was saved; None: the whole.
+        token: The new token, where one was learned.
+    """
+    from tunesmith.model.textual_inversion import EMBEDDING_FILE
+
+    without = "".join(f", {name}=None" for name in found.absent)
+    lines = ["from diffusers import DiffusionPipeline", ""]
+    if base is None:
+        return [*lines, f'pipeline = DiffusionPipeline.from_pretrained("{saved}"{without})']
+    lines += [
+        f'pipeline = DiffusionPipeline.from_pretrained("{base}"{without})',
+        f'pipeline.load_lora_weights("{saved}")',
+    ]
+    file = f"{saved}/{EMBEDDING_FILE}"
+    if token is None or "text_encoder_3" in found.encoders:
+        return lines
+    if found.encoders == ("text_encoder",):
+        return [*lines, f'pipeline.load_textual_inversion("{file}")']
+    return [
+        "from safetensors.torch import load_file",
+        *lines,
+        f'vectors = load_file("{file}")',
+        f'pipeline.load_textual_inversion(vectors["clip_l"], "{token}")',
+        "second = {'text_encoder': pipeline.text_encoder_2, 'tokenizer': pipeline.tokenizer_2}",
+        f'pipeline.load_textual_inversion(vectors["clip_g"], "{token}", **second)',
+    ]
+
+
 def export_kohya(model: LatentDiffusion, file: Path) -> dict[str, Any]:
     """Write adapters in the layout of kohya's scripts, which ComfyUI and others load, and read them back.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from tunesmith.errors import UserError
-from tunesmith.model.diffusion_lora import TEXT_ENCODERS, read_tensors
+from tunesmith.model.diffusion_lora import TEXT_ENCODERS, read_tensors, write_tensors
 
 EMBEDDING_FILE = "learned_embeds.safetensors"
 _SDXL = {"clip_l": TEXT_ENCODERS[0], "clip_g": TEXT_ENCODERS[1]}
@@ -44,8 +44,6 @@ def write_embedding(file: str | Path, token: str, vectors: Mapping[str, Tensor])
     Returns:
         The file.
     """
-    from safetensors.torch import save_file
-
     if set(vectors) not in ({TEXT_ENCODERS[0]}, set(TEXT_ENCODERS)):
         raise ValueError(f"vectors are for text_encoder, or for it and text_encoder_2; not for {sorted(vectors)}")
     if any(value.ndim != 2 for value in vectors.values()) or len({len(value) for value in vectors.values()}) > 1:
@@ -53,12 +51,7 @@ def write_embedding(file: str | Path, token: str, vectors: Mapping[str, Tensor])
         raise ValueError(f"vectors are [n, width], n the same for each text encoder; not {shapes}")
     names = {token: TEXT_ENCODERS[0]} if len(vectors) == 1 else _SDXL
     path = Path(file)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {name: vectors[part].detach().cpu().contiguous().clone() for name, part in names.items()},
-        path,
-        metadata={"format": "pt", "token": token},
-    )
+    write_tensors(path, {name: vectors[part] for name, part in names.items()}, {"token": token})
     return path
 
 

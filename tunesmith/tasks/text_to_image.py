@@ -50,6 +50,8 @@ class TextToImage(GenerationTask):
     cpu_rows: ClassVar[int | None] = 16
     exports: ClassVar[Mapping[str, str]] = {"kohya": ".safetensors"}
     adapter_exports = ("kohya",)
+    planning = False
+    """Whether shapes alone are asked for, before class pictures are made."""
 
     # What is known before the weights are loaded
 
@@ -136,10 +138,12 @@ class TextToImage(GenerationTask):
         """The pipeline's parts as one module."""
         from tunesmith.model.pretrained import torch_dtype
 
+        self.planning = False
         return self._with_token(load_pipeline(Path(self.source.folder), dtype=torch_dtype(self.held)))
 
     def skeleton(self) -> nn.Module:
         """Its shape on the meta device."""
+        self.planning = True
         return self._with_token(pipeline_shape(Path(self.source.folder)))
 
     def _with_token(self, model: LatentDiffusion) -> LatentDiffusion:
@@ -202,7 +206,8 @@ class TextToImage(GenerationTask):
         if rng is not None and self.random and rng.random() < self.options.caption_dropout and not row.get("prior"):
             text = ""
         drawn = rng if self.random else None
-        image, micro = self.feeding.fed(row, self.folders, drawn, crop=self.options.crop, flip=self.options.flip)
+        how: dict[str, Any] = {"crop": self.options.crop, "flip": self.options.flip, "planning": self.planning}
+        image, micro = self.feeding.fed(row, self.folders, drawn, **how)
         weight = self.options.prior.weight if self.options.prior and row.get("prior") else 1.0
         pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
         return {
@@ -215,7 +220,7 @@ class TextToImage(GenerationTask):
         }
 
     def token_ids(self, text: str) -> dict[str, Tensor]:
-        """A prompt's tokens by encoder, padded: int64 [tokens]. Of cut ones the audit tells; a person's are refused."""
+        """A prompt's tokens by encoder, padded: int64 [tokens]; one that a person gives is not cut."""
         return self.prompts.ids(text, whole=self.for_person)
 
     def length(self, example: Example) -> int:
@@ -385,17 +390,9 @@ class TextToImage(GenerationTask):
 
     def load_snippet(self, folder: str) -> str:
         """Python that loads the result with diffusers."""
-        lines = ["from diffusers import DiffusionPipeline", ""]
-        without = "".join(f", {name}=None" for name in self.folder.absent)
-        if self.adapted:
-            lines += [
-                f'pipeline = DiffusionPipeline.from_pretrained("{self.source.name}"{without})',
-                f'pipeline.load_lora_weights("{folder}")',
-            ]
-            if self.options.learn_token:
-                lines += [f'pipeline.load_textual_inversion("{folder}/learned_embeds.safetensors")']
-        else:
-            lines += [f'pipeline = DiffusionPipeline.from_pretrained("{folder}"{without})']
-        prompt = self.options.prompt or "a picture"
-        asked = f'"{prompt}", num_inference_steps={self.options.steps}, guidance_scale={self.options.guidance:g}'
-        return "\n".join([*lines, f"picture = pipeline({asked}).images[0]"])
+        from tunesmith.model.pipeline_saving import loading_lines
+
+        token = self.options.token if self.options.learn_token else None
+        lines = loading_lines(self.folder, folder, base=self.source.name if self.adapted else None, token=token)
+        asked = f'"{self.options.prompt or "a picture"}", num_inference_steps={self.options.steps}'
+        return "\n".join([*lines, f"picture = pipeline({asked}, guidance_scale={self.options.guidance:g}).images[0]"])
