@@ -10,7 +10,7 @@ REQUIREMENTS := pyproject.toml constraints.txt requirements-starter.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo pictures prompts test lint format clean
+.PHONY: help demo pictures prompts emoji test lint format clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ pictures: $(VENV)/.installed  ## build the pictures of three recipes in examples
 
 prompts: $(VENV)/.installed  ## build the recordings of a recipe in examples/prompts (CC-BY-SA, not committed)
 	$(BIN)/python scripts/make_prompts.py
+
+emoji: $(VENV)/.installed-dev  ## train the small Stable Diffusion of a recipe in examples/emoji-diffusion (an hour on a core)
+	$(BIN)/python scripts/make_emoji_diffusion.py
 
 test: lint  ## set up .venv, run lint, types, import contracts and all tests
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -20,7 +20,7 @@ import yaml
 from PIL import Image
 from pydantic import BaseModel
 
-from tests.fixtures import sounds
+from tests.fixtures import small_pipelines, sounds
 from tunesmith.errors import EXIT_DONE, UserError
 from tunesmith.machine import cache_folder
 from tunesmith.model.starter import locate
@@ -67,6 +67,8 @@ SPEECH_SMALL = [
     "options.also_under=[]",
     "audit.accept={few-rows: drawn, near-audio-leak: drawn, noisy: drawn, narrow-band: drawn, speaking-rate: drawn}",
 ]
+GENERATION = "recipes/text-to-image.yaml"
+GENERATION_SMALL = ["options.steps=2", "options.samples={rows: 1}", "data.limit=6"]
 ROWS = 96
 OPTIONS = find_task("text-classification").Options
 
@@ -296,6 +298,12 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         (place / f"{name}.jsonl").write_text("".join(rows[:count]), encoding="utf-8")
     draw_pictures(folder)
     draw_sounds(folder)
+    # A random pipeline in place of the one that a script trains.
+    small_pipelines.clip_folder(small_pipelines.write(folder / "examples/emoji-diffusion", "sd") / "clip")
+    shutil.copytree(ROOT / "examples/emoji-subject", folder / "examples/emoji-subject")
+    prompts = folder / "examples/emoji-subject/prompts.jsonl"
+    lines = prompts.read_text(encoding="utf-8").splitlines(keepends=True)
+    prompts.write_text("".join([*lines[:6], *lines[-2:]]), encoding="utf-8")
     # Converted weights stay where they are: to convert them again would take longer than all the rest.
     starters = cache_folder("starter")
     with pytest.MonkeyPatch.context() as patch:
@@ -338,6 +346,8 @@ def small(words: list[str]) -> list[str]:
         return [*words, *LANGUAGE_SMALL, "stages.0.epochs=1"]
     if words[0] in ("train", "plan", "audit") and SPEECH in words:
         return [*words, *SPEECH_SMALL, "stages.0.epochs=1"]
+    if words[0] in ("train", "plan", "audit") and GENERATION in words:
+        return [*words, *GENERATION_SMALL, "stages.0.epochs=1"]
     if words[0] in ("train", "plan", "audit") and PICTURES in words:
         return [*words, *PICTURES_SMALL, "stages.0.epochs=1", "stages.1.epochs=1"]
     if words[0] == "train":

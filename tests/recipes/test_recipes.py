@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures import sounds
+from tests.fixtures import small_pipelines, sounds
 from tunesmith.errors import UserError
 from tunesmith.model.starter import PREFIX, locate
 from tunesmith.plan import make_plan
@@ -22,6 +22,7 @@ RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 ROWS = 160
 SMALL = {
     "causal-lm": ["data.limit=24", "options.shots=[1]", "options.max_new_tokens=16", "options.forgetting=null"],
+    "text-to-image": ["options.steps=3", "options.samples={rows: 1}"],
 }
 """What makes a task's recipe small beside fewer epochs, where fewer rows are not enough."""
 SIDES = {"image-classification": 64, "object-detection": 96, "image-segmentation": 64}
@@ -67,6 +68,16 @@ def recordings(source: Source, folder: Path) -> list[str]:
     ]
 
 
+def pipelines(source: Source, folder: Path) -> list[str]:
+    """A small random pipeline in place of the one that a script trains, as settings; nothing for other tasks."""
+    if source.recipe.task != "text-to-image":
+        return []
+    place = folder / "pipeline"
+    if not place.is_dir():
+        small_pipelines.clip_folder(small_pipelines.write(place, "sd") / "clip")
+    return [f"model.name={place}", f"options.text_scorer={place / 'clip'}"]
+
+
 def need_weights(source: Source) -> None:
     """Skip, with the reason, where a starter's package is not installed; in CI that is an error."""
     if not source.recipe.model.name.startswith(PREFIX):
@@ -96,7 +107,7 @@ def test_there_are_recipes_and_each_says_how_it_is_run() -> None:
 def test_a_recipe_plans_as_it_stands(path: Path, tmp_path: Path) -> None:
     source = read_recipe(path.relative_to(ROOT))
     need_weights(source)
-    if drawn := [*pictures(source, tmp_path), *recordings(source, tmp_path)]:
+    if drawn := [*pictures(source, tmp_path), *recordings(source, tmp_path), *pipelines(source, tmp_path)]:
         source = read_recipe(path.relative_to(ROOT), drawn)
     prepared = prepare(source)
     assert prepared.errors() == []
@@ -113,7 +124,7 @@ def test_a_recipe_trains_at_small_size(path: Path, tmp_path: Path) -> None:
     need_weights(written)
     few = [f"stages.{i}.epochs=1" for i in range(len(written.recipe.stages or ()))]
     smaller = SMALL.get(written.recipe.task, [f"data.limit={ROWS}"]) + pictures(written, tmp_path)
-    smaller += recordings(written, tmp_path)
+    smaller += recordings(written, tmp_path) + pipelines(written, tmp_path)
     run = fine_tune(path.relative_to(ROOT), [f"run.folder={tmp_path}", *smaller, *few])
     scores, receipts = run.read_json("scores.json"), run.read_json("receipts.json")
     assert 0 < scores["rows"] < ROWS / 2
