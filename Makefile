@@ -28,7 +28,7 @@ emoji: $(VENV)/.installed-dev  ## train the small Stable Diffusion of a recipe i
 	$(BIN)/python scripts/make_emoji_diffusion.py
 
 test: lint  ## set up .venv, run lint, types, import contracts and all tests
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev  ## ruff, formatting, types and import contracts
 	$(BIN)/ruff check .

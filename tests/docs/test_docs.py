@@ -33,6 +33,7 @@ from tunesmith.recipe.sections import Recipe, Section
 from tunesmith.recipe.settings import every
 from tunesmith.registry import find_task, task_names
 from tunesmith.task import Task
+from tunesmith.traits import Traits
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -238,7 +239,7 @@ def test_the_table_of_attributes_is_the_task() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|$", text, flags=re.M))
     task = find_task("text-classification")(OPTIONS(), Weights("none", Path(), "folder", None, None, ()))
     assert len(rows) >= 8
-    assert {name for name, says in rows.items() if not says.startswith("given: ")} <= set(vars(Task))
+    assert {name for name, says in rows.items() if not says.startswith("given: ")} <= {*vars(Task), *vars(Traits)}
     assert {name for name, says in rows.items() if says.startswith("given: ")} <= set(vars(task))
 
 

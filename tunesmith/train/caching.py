@@ -215,7 +215,9 @@ def by_row(request: CacheRequest, boundary: Boundary, layouts: list[LeafLayout])
     odd = next((int(i) for i in order[::-1] if loader.lengths[i] % 2), longest)
     # On the meta device there are only shapes to look at, and one odd length shows those that do not follow.
     meta = request.engine.device.type == "meta"
-    probes = [[odd]] if meta else [[short], [short, longer], *([row] for row in {longest, odd})]
+    # What no row is longer in than another is told by one row alone and two together.
+    ragged = any(layout.ragged for layout in layouts)
+    probes = [[odd]] if meta else [[short], [short, longer], *([row] for row in {longest, odd} if ragged)]
     whole = [_observed(request, boundary, rows) for rows in probes]
     seen = [_stored_leaves(boundary, leaves) for leaves in whole]
     for rows, leaves in zip(probes, seen, strict=True):
@@ -235,7 +237,8 @@ def by_row(request: CacheRequest, boundary: Boundary, layouts: list[LeafLayout])
             for a, p, layout in zip(alone, pair, sided, strict=True)
         ]
         if all(_alike(a, b, tolerance) for a, b in parts):
-            if not request.task.packed and not _reads_no_padding(request, boundary, whole[1], [short, longer], left):
+            padded = ragged and not request.task.packed
+            if padded and not _reads_no_padding(request, boundary, whole[1], [short, longer], left):
                 return "what lies above it reads padded positions, which are not kept"
             return sided
     return "a row's activations depend on how far it is padded, so replaying would change the numbers"
