@@ -58,7 +58,8 @@ def table(result: Mapping[str, Any]) -> str:
     for one in result["results"]:
         ours, peer, ratio, goal = (_number(one[name]) for name in ("ours", "peer", "ratio", "goal"))
         peer += f" ({one['peer_name']})" if one["peer_name"] else ""
-        lines.append(f"| {one['case']} | {ours} | {peer} | {one['unit'] or one.get('reason') or ''} | {ratio} | {goal} |")
+        unit = one["unit"] or one.get("reason") or ""
+        lines.append(f"| {one['case']} | {ours} | {peer} | {unit} | {ratio} | {goal} |")
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     where = f"`benchmarks/{result['benchmark']}.py` on {_words(result['machine'])}; {versions}."
     return "\n".join([*lines, "", where])
