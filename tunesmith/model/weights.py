@@ -352,7 +352,12 @@ def _near_fix(name: str) -> str:
         return f"write '{PREFIX}{starters[0]}'"
     beside = [entry.name for entry in path.parent.iterdir() if entry.is_dir()] if path.parent.is_dir() else []
     near = get_close_matches(path.name, beside, n=1)
-    return f"did you mean '{path.parent / near[0]}'?" if near else "check the spelling of model.name"
+    if near:
+        return f"did you mean '{path.parent / near[0]}'?"
+    if "/" in name and path.parent.is_dir():
+        here = f"there is no '{path.name}' in '{path.parent}'"
+        return f"{here}: make it, as the recipe's first lines say, or check the spelling of model.name"
+    return "check the spelling of model.name"
 
 
 def _card_license(folder: Path) -> str | None:
