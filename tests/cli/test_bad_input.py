@@ -370,6 +370,7 @@ def test_words_the_command_line_does_not_know(desk: Any, finished: Path) -> None
         ("find-lr", recipe, "--stage", "many"),
         ("find-lr", recipe, "--stage", "7"),
         ("predict", finished / "runs/recipe"),
+        ("predict", finished / "runs/recipe", "w1", "--n", "2"),
         ("explain", "stges.train"),
         ("explain", "options.max_lenght"),
         ("explain", "options.max_length", "--task", "text"),
