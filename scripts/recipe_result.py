@@ -1,9 +1,10 @@
 """Keep what a run of a recipe came to: its scores, how long it took, and the machine.
 
-    python scripts/recipe_result.py runs/object-detection [--beside runs/det-random --as "from random weights"]
+    python scripts/recipe_result.py runs/object-detection [--beside FILE --as "from random weights"]
 
 writes `benchmarks/results/recipes/NAME.json`, which the README shows. `--beside` adds the tuned score of another run
-of the same recipe under a name.
+of the same recipe under a name; FILE is what `tunesmith evaluate RUN --json` printed of it, or its `scores.json`. Where
+the first argument is the name of a result that is there already, only that is added to it.
 """
 
 from __future__ import annotations
@@ -29,12 +30,15 @@ def main() -> None:
     parser.add_argument("--beside", type=Path)
     parser.add_argument("--as", dest="name", default="beside")
     given = parser.parse_args()
-    found = read(given.run, "scores.json")
-    found["seconds"] = round(read(given.run, "measured.json")["seconds"], 1)
-    found["machine"] = read(given.run, "environment.json")["machine"]
     file = RESULTS / f"{given.run.name}.json"
+    if given.run.is_dir():
+        found = read(given.run, "scores.json")
+        found["seconds"] = round(read(given.run, "measured.json")["seconds"], 1)
+        found["machine"] = read(given.run, "environment.json")["machine"]
+    else:
+        found = read(RESULTS, file.name)
     if given.beside is not None:
-        other = read(given.beside, "scores.json")
+        other = json.loads(given.beside.read_text(encoding="utf-8"))
         found["beside"] = {given.name: {"tuned": other["tuned"], "scores": other["all"]["tuned"]}}
     file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(f"{file}\n")

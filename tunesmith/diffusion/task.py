@@ -105,6 +105,8 @@ class GenerationTask(Task):
             if (name := getattr(self.options, setting)) is not None:
                 resolve(ModelSection(name=name), where=f"recipe: options.{setting}")
         lines = self.feeding.describe(rows)
+        if self.options.text_scorer is None:
+            lines.append("options.text_scorer names no CLIP model: how well pictures fit their prompts is not measured")
         values: dict[str, Any] = {"size": self.feeding.side}
         if self.options.token:
             ours = [row for row in rows if holds_token(row, self.options.token)]
