@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from tunesmith.errors import UserError
 from tunesmith.model.pretrained import (
     absent_parameters,
+    diffusers,
     load_config,
     load_model,
     load_tokenizer,
@@ -138,3 +140,10 @@ def test_the_longest_input_is_one_that_the_model_takes(family: str) -> None:
         ids, mask = families.probe((longest + 1,))
         with pytest.raises((IndexError, RuntimeError)):
             model(input_ids=ids, attention_mask=mask)
+
+
+def test_a_library_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(UserError, match="needs the package diffusers") as fault:
+        diffusers()
+    assert "tunesmith[generation]" in fault.value.fix

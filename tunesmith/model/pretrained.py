@@ -35,10 +35,18 @@ def quiet() -> Iterator[None]:
 
 
 def diffusers() -> Any:
-    """The library diffusers. It looks at bitsandbytes, which reports that a kernel of 4 bit is not there: not ours."""
+    """The library diffusers. It looks at bitsandbytes, which reports that a kernel of 4 bit is not there: not ours.
+
+    Raises:
+        UserError: It is not installed.
+    """
     import logging
 
-    import diffusers as library
+    try:
+        import diffusers as library
+    except ModuleNotFoundError as fault:
+        what = f"image generation needs the package diffusers, which can't be imported here ({fault})"
+        raise UserError(what, "", 'pip install "tunesmith[generation]"') from fault
 
     logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(_no_missing_kernel)
     return library
