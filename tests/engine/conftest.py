@@ -136,8 +136,12 @@ class Process:
             raise TimeoutError(f"still running after {seconds} s:\n{self.said()}")
         return int(code)
 
-    def running(self) -> bool:
-        return Path(f"/proc/{self.pid}/stat").exists() and " Z " not in Path(f"/proc/{self.pid}/stat").read_text()
+    def state(self) -> str:
+        """The letter by which the kernel says what the process does: R, S, T (halted), Z (ended); none: it is gone."""
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return ""
 
 
 class Server:

@@ -55,8 +55,8 @@ def die_at_disk_event(count: int, under: list[str], note: str) -> None:
     sys.addaudithook(hook)
 
 
-def die_at_call(count: int, owner: Any, name: str) -> None:
-    """SIGKILL this process when a method is called for the n-th time."""
+def signal_at_call(number: int, count: int, owner: Any, name: str) -> None:
+    """Send this process a signal when a method is called for the n-th time."""
     whole = getattr(owner, name)
     left = count
 
@@ -64,14 +64,17 @@ def die_at_call(count: int, owner: Any, name: str) -> None:
         nonlocal left
         left -= 1
         if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
         return whole(*args, **kwargs)
 
     setattr(owner, name, counted)
 
 
-def die(moment: str, count: int, order: dict[str, Any]) -> None:
-    """SIGKILL this process at the n-th moment of a kind: a file touched, a line logged, a step taken, a row read."""
+def die(moment: str, count: int, order: dict[str, Any], number: int = signal.SIGKILL) -> None:
+    """Signal this process at the n-th moment of a kind: a file touched, a line logged, a step taken, a row read.
+
+    Files touched know only SIGKILL.
+    """
     from tunesmith.data.loader import Loader
     from tunesmith.run import Run
     from tunesmith.train.engine import LocalEngine
@@ -87,7 +90,7 @@ def die(moment: str, count: int, order: dict[str, Any]) -> None:
             "step": (LocalEngine, "step"),
             "batch": (Loader, "batch"),
         }
-        die_at_call(count, *places[moment])
+        signal_at_call(number, count, *places[moment])
 
 
 def signal_when_shown(what: str, number: int, times: int = 1) -> None:
@@ -116,6 +119,9 @@ def child(order: dict[str, Any]) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_bytes"], order["file_bytes"]))
     if "die" in order:
         die(*order["die"], order)
+    if "signal_in" in order:
+        moment, count, number = order["signal_in"]
+        die(moment, count, order, number)
     if "signal_at" in order:
         signal_when_shown(*order["signal_at"])
     sys.argv = ["tunesmith", *order["args"]]
