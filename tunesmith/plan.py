@@ -248,7 +248,7 @@ def _pick_micro(
     budget: int | None,
     world: int,
 ) -> None:
-    from tunesmith.forecast import worst_stage
+    from tunesmith.forecast.memory import worst_stage
 
     recipe = prepared.source.recipe
     micro = -(-recipe.batch.rows // world) if recipe.batch.micro == "auto" else int(recipe.batch.micro)

@@ -18,7 +18,7 @@ from tunesmith.cli import app
 from tunesmith.errors import EXIT_COULD_NOT_RUN, EXIT_DONE, EXIT_FINDINGS
 from tunesmith.model.starter import STARTERS
 
-COMMANDS = ["train", "audit", "plan", "find-lr", "evaluate", "predict", "export", "convert"]
+COMMANDS = ["train", "audit", "find-lr", "plan", "evaluate", "predict", "export", "convert"]
 COMMANDS += ["report", "runs", "explain", "schema", "tasks", "doctor", "cache"]
 
 
