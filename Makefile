@@ -24,7 +24,7 @@ pictures: $(VENV)/.installed  ## build the pictures of three recipes in examples
 prompts: $(VENV)/.installed  ## build the recordings of a recipe in examples/prompts (CC-BY-SA, not committed)
 	$(BIN)/python scripts/make_prompts.py
 
-emoji: $(VENV)/.installed-dev  ## train the small Stable Diffusion of a recipe in examples/emoji-diffusion (an hour or more on a core)
+emoji: $(VENV)/.installed-dev  ## train the small Stable Diffusion of examples/emoji-diffusion again (an hour or more on a core)
 	$(BIN)/python scripts/make_emoji_diffusion.py
 
 test: lint  ## set up .venv, run lint, types, import contracts and all tests

@@ -202,8 +202,24 @@ def data_receipt(digests: Mapping[str, str], rows: Mapping[str, int], read: int)
 
 
 MEMORY_TOLERANCE = 0.35
+REHEARSAL_TOLERANCE = 0.15
+REHEARSAL_SLACK_BYTES = 16_000_000
 MEMORY_SLACK_BYTES = 100_000_000
 """What the libraries' own scratch may take beside a small model, whatever the model."""
+
+
+def rehearsal_receipt(predicted: int, measured: int, *, exact: bool) -> Receipt:
+    """What a step was foreseen to hold, against what the rehearsed one held.
+
+    Args:
+        predicted, measured: Bytes of tensors, of the stage that held most.
+        exact: Whether the plan saw the same step; with the activation cache on, a step holds less than the plan's.
+    """
+    ratio = predicted / max(measured, 1)
+    near = abs(predicted - measured) <= REHEARSAL_SLACK_BYTES
+    holds = near or (ratio >= 1 - REHEARSAL_TOLERANCE and (not exact or ratio <= 1 + REHEARSAL_TOLERANCE))
+    tolerance = f"1 ± {REHEARSAL_TOLERANCE}" if exact else f"at least {1 - REHEARSAL_TOLERANCE}: the cache spares some"
+    return Receipt("the rehearsed step held what was planned", holds, round(ratio, 3), tolerance)
 
 
 def memory_receipt(predicted: int, measured: int) -> Receipt:

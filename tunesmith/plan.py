@@ -5,25 +5,27 @@ It loads no weights: the model's shape runs on the meta device.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from tunesmith.errors import UserError
+from tunesmith.forecast.classic import classic_bytes
+from tunesmith.forecast.stages import Shape, pick_micro, plan_stage
 from tunesmith.machine import available_bytes, has_compiler, pick_device, pick_precision
 from tunesmith.prepare import Prepared
 from tunesmith.recipe import Stage
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
     from tunesmith.data.loader import Loader
+    from tunesmith.devices import Device
     from tunesmith.model.dropout import RowKeys
     from tunesmith.model.layers import LayerGroups
     from tunesmith.model.memory import MemoryPlan
 
+OUTLOOK = ("host", "disk", "time", "options", "data", "learning_curve", "unknown")
+BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "nf4": 0.5}
 MEMORY_SHARE = 0.8
 """Share of the free memory that the plan fills; the rest is for the allocator and for other programs."""
 
@@ -35,10 +37,12 @@ class Plan:
     Args:
         decisions: What was decided, its value, and the reason.
         stages: Per stage: name, steps, learning groups, cache.
-        memory: Predicted bytes by part, of the stage that needs most.
-        memory_stage: Which one that is.
+        memories: Predicted bytes by part, stage by stage.
         device, precision, micro: The decisions that the loop needs.
         held: How frozen weights are held.
+        target: The device that is planned for, where it is not the one here.
+        room: Bytes that may be used there; None: memory is not limited.
+        outlook: What is foreseen beside memory, by the names of `OUTLOOK`.
     """
 
     device: str
@@ -48,8 +52,21 @@ class Plan:
     held: str = "fp32"
     decisions: list[dict[str, Any]] = field(default_factory=list)
     stages: list[dict[str, Any]] = field(default_factory=list)
-    memory: MemoryPlan | None = None
-    memory_stage: int = 0
+    memories: list[MemoryPlan] = field(default_factory=list)
+    target: Device | None = None
+    room: int | None = None
+    parameters: int = 0
+    outlook: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def memory_stage(self) -> int:
+        """The stage that needs the most memory."""
+        return max(range(len(self.memories)), key=lambda i: self.memories[i].resident, default=0)
+
+    @property
+    def memory(self) -> MemoryPlan | None:
+        """Its memory."""
+        return self.memories[self.memory_stage] if self.memories else None
 
     def decide(self, what: str, value: Any, reason: str) -> None:
         """Note a decision."""
@@ -67,16 +84,48 @@ class Plan:
                 "resident_bytes": memory.resident,
                 "stage": self.memory_stage,
                 "traced": memory.traced,
+                "stages": [one.to_json() for one in self.memories],
+                "activations": dict(memory.groups),
+                "classic_bytes": list(classic_bytes(self.parameters, BYTES[self.held])),
+                "room_bytes": self.room,
+                "fits": self.fits,
+                "device": self._device_json(),
             }
             if memory
             else None,
-            "seconds": None,
             "stages": self.stages,
+            **{name: self.outlook.get(name) for name in OUTLOOK},
         }
 
+    @property
+    def fits(self) -> bool:
+        """Whether the stage that needs the most memory has room."""
+        return self.room is None or self.memory is None or self.memory.resident <= self.room
 
-def make_plan(prepared: Prepared, *, world: int = 1) -> Plan:
+    def _device_json(self) -> dict[str, Any]:
+        if self.target is None:
+            return {"name": self.device, "memory_bytes": self.room, "count": 1}
+        return {"name": self.target.name, "memory_bytes": self.target.memory_bytes, "count": self.target.count}
+
+
+def make_plan(
+    prepared: Prepared,
+    *,
+    world: int = 1,
+    target: Device | None = None,
+    room: int | None = None,
+    strict: bool = True,
+    ahead: bool = False,
+) -> Plan:
     """Decide device, precision, micro-batch, stages and cache; predict memory.
+
+    Args:
+        prepared: The recipe's rows and task.
+        world: Processes that train together, each with its share of the rows.
+        target: Plan for this device, whatever is here.
+        room: Bytes that may be used; by default what is free.
+        strict: Refuse what does not fit; else the plan says so.
+        ahead: Foresee disk, host memory, time and rows, too, which takes a while of its own.
 
     Raises:
         UserError: The device, the precision or a stage can't be had, or the recipe does not fit in memory.
@@ -84,9 +133,9 @@ def make_plan(prepared: Prepared, *, world: int = 1) -> Plan:
     import torch
 
     recipe, task = prepared.source.recipe, prepared.task
-    device = pick_device(recipe.engine.device)
-    precision, why = pick_precision(recipe.engine.precision, device, low=task.low_precision)
-    if recipe.engine.compile and not has_compiler():
+    device = pick_device(recipe.engine.device) if target is None else "cuda"
+    precision, why = _precision(prepared, device, target)
+    if recipe.engine.compile and target is None and not has_compiler():
         raise prepared.source.error(
             ("engine", "compile"),
             "engine.compile: torch.compile finds no C++ compiler here",
@@ -96,8 +145,12 @@ def make_plan(prepared: Prepared, *, world: int = 1) -> Plan:
     model, layers, dropout, off = shape_of(prepared)
     stages = recipe.stages or task.stages(len(layers.blocks))
     check_stages(prepared, stages)
-    plan = Plan(device, precision, 1, stages, held=task.held)
-    plan.decide("device", device, "set in the recipe" if recipe.engine.device != "auto" else "the best one here")
+    plan = Plan(device, precision, 1, stages, held=task.held, target=target)
+    plan.parameters = sum(p.numel() for p in model.parameters())
+    if target is not None:
+        plan.decide("device", target.name, "asked for")
+    else:
+        plan.decide("device", device, "set in the recipe" if recipe.engine.device != "auto" else "the best one here")
     plan.decide("precision", precision, why)
     if how:
         plan.decide("model.dtype", task.held, how)
@@ -113,12 +166,56 @@ def make_plan(prepared: Prepared, *, world: int = 1) -> Plan:
     train = sets["train"]
     if task.reference_width:
         train.extra = {"reference": torch.zeros(len(train), task.reference_width)}
-    free = available_bytes()
-    budget = int(free * MEMORY_SHARE) if free is not None and device == "cpu" else None
+    plan.room = room if room is not None else _room(device, target)
     for index, stage in enumerate(stages):
-        _plan_stage(plan, prepared, index, stage, model, layers, dropout, sets)
-    _pick_micro(plan, prepared, model, layers, dropout, train, budget, world)
+        plan_stage(plan, prepared, index, stage, model, layers, dropout, sets)
+    shape = Shape(model, layers, dropout, train)
+    pick_micro(plan, prepared, shape, world if target is None else target.count, strict)
+    if ahead:
+        _look_ahead(plan, prepared, shape, sets)
     return plan
+
+
+def _look_ahead(plan: Plan, prepared: Prepared, shape: Shape, sets: dict[str, Loader]) -> None:
+    """What is foreseen beside memory on the device."""
+    from tunesmith.forecast.amount import data_needs
+    from tunesmith.forecast.ladder import options_of
+    from tunesmith.forecast.storage import predict_disk, predict_host
+    from tunesmith.forecast.time import predict_time
+
+    model, layers = shape.model, shape.layers
+    time = predict_time(plan, prepared, model, layers, shape.dropout, sets, device=plan.target)
+    plan.outlook |= {
+        "time": time,
+        "disk": predict_disk(plan, prepared, model, layers, seconds=time["stages"] if time else None),
+        "host": predict_host(plan, prepared, model, layers, sets),
+        "data": data_needs(prepared),
+        "options": options_of(prepared, plan),
+        "unknown": [] if time else ["how long the run takes: `tunesmith doctor --measure` measures this machine once"],
+    }
+
+
+def _precision(prepared: Prepared, device: str, target: Device | None) -> tuple[str, str]:
+    wanted, low = prepared.source.recipe.engine.precision, prepared.task.low_precision
+    if target is None:
+        return pick_precision(wanted, device, low=low)
+    if wanted != "auto":
+        return wanted, "set in the recipe"
+    if "bf16" in target.flops:
+        return "bf16", f"{target.name} has bf16 units: half the bytes, the range of fp32"
+    return "fp32", f"{target.name} has no bf16 units"
+
+
+def _room(device: str, target: Device | None) -> int | None:
+    """Bytes that may be used on a device; None where nothing tells."""
+    if target is not None:
+        return target.usable_bytes
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info()[0])
+    free = available_bytes()
+    return int(free * MEMORY_SHARE) if free is not None and device == "cpu" else None
 
 
 def pick_held(prepared: Prepared, precision: str) -> tuple[str, str]:
@@ -236,105 +333,3 @@ def check_stages(prepared: Prepared, stages: Sequence[Stage]) -> None:
             raise prepared.source.error(
                 ("stages", index, "train"), f"stages.{index}: there is no adapter to train", "add adapter: {kind: lora}"
             )
-
-
-def _pick_micro(
-    plan: Plan,
-    prepared: Prepared,
-    model: nn.Module,
-    layers: LayerGroups,
-    dropout: RowKeys,
-    train: Loader,
-    budget: int | None,
-    world: int,
-) -> None:
-    from tunesmith.forecast.memory import worst_stage
-
-    recipe = prepared.source.recipe
-    micro = -(-recipe.batch.rows // world) if recipe.batch.micro == "auto" else int(recipe.batch.micro)
-    while True:
-        plan.memory, plan.memory_stage = worst_stage(plan, prepared, model, layers, dropout, train, micro)
-        fits = budget is None or plan.memory.resident <= budget
-        if fits or recipe.batch.micro != "auto" or micro == 1:
-            break
-        micro //= 2
-    need = f"{plan.memory.resident / 1e6:,.0f} MB"
-    room = "memory is not limited here" if budget is None else f"{budget / 1e6:,.0f} MB may be used"
-    if not fits:
-        raise UserError(
-            f"plan: stage {plan.memory_stage + 1} needs {need} with {micro} rows per pass, and {room}",
-            prepared.source.where("batch"),
-            "lower batch.micro, set engine.gradient_checkpointing: true, train fewer blocks, or shorten the rows",
-        )
-    plan.micro = micro
-    chosen = "set in the recipe" if recipe.batch.micro != "auto" else f"the most that fits: {need} predicted, {room}"
-    plan.decide("batch.micro", micro, chosen)
-
-
-class _MetaEngine:
-    """An engine on which shapes run and nothing is computed."""
-
-    rank, world, main, scales = 0, 1, True, False
-
-    def __init__(self) -> None:
-        import torch
-
-        self.device: torch.device = torch.device("meta")
-
-    def precision(self) -> Any:
-        """Nothing: shapes do not depend on it."""
-        return nullcontext()
-
-
-def _plan_stage(
-    plan: Plan,
-    prepared: Prepared,
-    index: int,
-    stage: Stage,
-    model: nn.Module,
-    layers: LayerGroups,
-    dropout: RowKeys,
-    sets: Mapping[str, Loader],
-) -> None:
-    from tunesmith.model.memory import MetaAnswers
-    from tunesmith.model.stages import learning_groups, stage_name
-    from tunesmith.train.caching import CacheDecision, CacheRequest, decide, recorded_sets
-    from tunesmith.train.engine import Engine
-    from tunesmith.train.job import steps_of
-
-    recipe = prepared.source.recipe
-    groups = learning_groups(layers, stage)
-    layers.apply([g.group for g in groups if g.trains], stage.within)
-    steps, per_epoch = steps_of(stage, len(sets["train"]), recipe)
-    request = CacheRequest(
-        task=prepared.task,
-        model=model,
-        layers=layers,
-        sets=recorded_sets(prepared.task, sets),
-        settings=recipe.cache,
-        engine=cast(Engine, _MetaEngine()),
-        precision=plan.precision,
-        passes=steps / per_epoch,
-        fingerprint="",
-        dropout=lambda lengths: dropout.over(range(1, len(lengths) + 1), lengths if prepared.task.packed else None),
-    )
-    try:
-        with MetaAnswers():
-            _, cache = decide(request)
-    except (RuntimeError, NotImplementedError, TypeError) as fault:
-        # A model that computes with its own numbers has no shape without them: the stage itself decides then.
-        cache = CacheDecision(False, f"decided when the stage starts: the shape alone does not run ({fault})"[:200])
-    rate = None if stage.lr == "auto" else float(stage.lr)
-    plan.stages.append(
-        {
-            "name": stage_name(stage),
-            "train": stage.model_dump(mode="json")["train"],
-            "epochs": round(steps / per_epoch, 3),
-            "steps": steps,
-            "lr": stage.lr,
-            "groups": [g.to_json(rate) for g in groups],
-            "trainable": sum(g.parameters for g in groups if g.trains),
-            "cache": cache.to_json(),
-        }
-    )
-    plan.decide(f"cache in stage {index + 1} ({stage_name(stage)})", "on" if cache.use else "off", cache.reason)

@@ -116,6 +116,7 @@ def prepare(
     held_out: Rows | None = None,
     say: Say = lambda _line: None,
     progress: Progress = _silent,
+    shape_only: bool = False,
 ) -> Prepared:
     """Read, split, audit and survey the data of a recipe, and find its weights.
 
@@ -125,6 +126,7 @@ def prepare(
         held_out: Held-out rows in place of ``data.eval``.
         say: Receives lines for a person.
         progress: Receives what is being done, how much is done, and of how much.
+        shape_only: Fetch of the model only what tells its shape, for a plan; the weights may be missing.
 
     Raises:
         UserError: A setting, a file, a row or the weights are at fault. Findings of the audit do not raise here.
@@ -138,7 +140,7 @@ def prepare(
     _audit(prepared, kind)
     if prepared.errors():
         return prepared
-    prepared.task.source = resolve(source.recipe.model, where=source.where("model"))
+    prepared.task.source = resolve(source.recipe.model, where=source.where("model"), shape_only=shape_only)
     prepared.task.facts = prepared.task.survey(prepared.train)
     for line in prepared.task.facts.lines:
         say(line)

@@ -16,6 +16,7 @@ from tunesmith.evaluate import (
     data_receipt,
     frozen_receipt,
     memory_receipt,
+    rehearsal_receipt,
     reload_receipt,
 )
 from tunesmith.journey import Journey, frozen_digests, predicted, probed
@@ -41,6 +42,9 @@ def finish(journey: Journey, measured: dict[str, Any], started: float) -> None:
             journey, alone, lambda: predicted(journey, task.predict, held_out, "scoring the tuned model")
         )
     _save(journey)
+    receipts = _receipts_of_training(journey)
+    # The trained weights are on disk now; two models side by side would need the memory of two.
+    journey.loop.release()
     again = _reloaded(journey)
     if task.fresh_process:
         reload_rows = _apart(journey)
@@ -74,8 +78,10 @@ def finish(journey: Journey, measured: dict[str, Any], started: float) -> None:
     )
     run.write_text("predictions.jsonl", "\n".join(lines) + "\n")
     measured |= {"seconds": time.monotonic() - started, "steps": journey.loop.at.step}
+    if peaks := _peaks(run):
+        measured["allocated_peak_bytes"] = max(held for held, _ in peaks.values())
     run.write_json("measured.json", measured | _rates(run))
-    receipts = _receipts(journey, in_memory, reload_rows, measured)
+    receipts += _receipts(journey, in_memory, reload_rows, measured)
     run.write_json("receipts.json", [receipt.to_json() for receipt in receipts])
     run.set_state("finished")
     write_pages(run)
@@ -281,29 +287,54 @@ def _rates(run: Run) -> dict[str, Any]:
     return {"rows_per_second": rows / seconds, "stages": stages}
 
 
+def _receipts_of_training(journey: Journey) -> list[Receipt]:
+    """What can be said of the model and the optimizer only while they stand in memory."""
+    from tunesmith.train.caching import TOLERANCE
+
+    differences = [(e["stage"], e["difference"]) for e in journey.loop.at.ended]
+    found, missing = _last_checkpoint(journey)
+    return [
+        frozen_receipt(journey.digests, frozen_digests(journey, journey.job.layers)),
+        *cache_receipts(differences, TOLERANCE[journey.recipe.cache.dtype]),
+        checkpoint_receipt(found, missing),
+        *_rehearsed(journey),
+    ]
+
+
 def _receipts(
     journey: Journey, in_memory: Sequence[Any], reloaded: Sequence[Any], measured: Mapping[str, Any]
 ) -> list[Receipt]:
-    from tunesmith.train.caching import TOLERANCE
-
-    prepared, loop = journey.prepared, journey.loop
+    prepared = journey.prepared
     rows = {"train": len(prepared.train), "validation": len(prepared.validation), "held out": len(prepared.held_out)}
     read = sum(report.rows for report in prepared.reports.values())
     if prepared.further:
         rows["train"] -= len(prepared.further)
-    differences = [(e["stage"], e["difference"]) for e in loop.at.ended]
-    found, missing = _last_checkpoint(journey)
     receipts = [
-        frozen_receipt(journey.digests, frozen_digests(journey, journey.job.layers)),
         reload_receipt(prepared.task, in_memory, reloaded, prepared.held_out, journey.base),
-        *cache_receipts(differences, TOLERANCE[journey.recipe.cache.dtype]),
-        checkpoint_receipt(found, missing),
         data_receipt(prepared.digests, rows, read),
     ]
     memory = journey.plan.memory
     if memory is not None and journey.plan.device == "cpu":
         receipts.append(memory_receipt(memory.resident, measured["peak_bytes"] - measured["baseline_bytes"]))
     return receipts
+
+
+def _peaks(run: Run) -> dict[int, tuple[int, int]]:
+    """The most bytes that tensors held in each stage's rehearsal, and its rows a pass."""
+    events, _ = run.read_events()
+    return {int(e["stage"]): (int(e["peak_bytes"]), int(e["micro"])) for e in events if e["kind"] == "rehearsal"}
+
+
+def _rehearsed(journey: Journey) -> list[Receipt]:
+    """What the plan foresaw of tensors against what the rehearsals held, in the stage that held most."""
+    peaks, plan = _peaks(journey.run), journey.plan
+    # A micro-batch that was halved is not the one that was planned.
+    planned = {i: m for i, m in enumerate(plan.memories) if m.traced and peaks.get(i, (0, 0))[1] == plan.micro}
+    if not planned:
+        return []
+    stage = max(planned, key=lambda i: peaks[i][0])
+    exact = not plan.stages[stage]["cache"]["use"]
+    return [rehearsal_receipt(planned[stage].allocated, peaks[stage][0], exact=exact)]
 
 
 def _last_checkpoint(journey: Journey) -> tuple[Any, list[str]]:

@@ -188,6 +188,10 @@ class Task(Traits, ABC):
         """What must be learned from the training rows before the model is built (labels, lengths)."""
         return Facts()
 
+    def amount(self, rows: Sequence[Row]) -> float:
+        """How much data rows are, in ``unit``: their number, unless the task counts in something else."""
+        return float(len(rows))
+
     def audit(self, train: Sequence[Row], held_out: Sequence[Row]) -> Iterable[Finding]:
         """Findings beyond those that the engine makes for every task."""
         return ()

@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
+
+
+@dataclass(frozen=True)
+class DataReference:
+    """The least data that a handbook names for one model: to hold a recipe's rows against, no verdict.
+
+    Args:
+        what: The model, and how it was tuned.
+        least: In the task's ``unit``.
+        parameters: Of that model: of several references the one of nearest size counts. None: of any size.
+        source: Who says so.
+    """
+
+    what: str
+    least: float
+    parameters: int | None = None
+    source: str = "a handbook of fine-tuning"
 
 
 class TaskOptions(BaseModel):
@@ -73,5 +91,9 @@ class Traits:
     """Those of them that hold an adapter alone; into all others it is merged."""
     fresh_process: ClassVar[bool] = False
     """Whether the saved model is scored in a process of its own, which knows nothing but the files."""
+    unit: ClassVar[str] = "examples"
+    """What ``amount`` counts the task's data in."""
+    references: ClassVar[Sequence[DataReference]] = ()
+    """Least data that handbooks name for models of this kind, in ``unit``."""
     reads_files: ClassVar[bool] = False
     """Whether a row names a file: one that can't be read is named, and the others are predicted."""

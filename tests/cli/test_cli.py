@@ -17,8 +17,9 @@ from rich.console import Console
 from tunesmith.cli import app
 from tunesmith.errors import EXIT_COULD_NOT_RUN, EXIT_DONE, EXIT_FINDINGS
 from tunesmith.model.starter import STARTERS
+from tunesmith.report import figures
 
-COMMANDS = ["train", "audit", "find-lr", "plan", "evaluate", "predict", "export", "convert"]
+COMMANDS = ["train", "audit", "find-lr", "plan", "compare", "evaluate", "predict", "export", "convert"]
 COMMANDS += ["report", "runs", "explain", "schema", "tasks", "doctor", "cache"]
 
 
@@ -133,6 +134,19 @@ def test_plan_fits_eighty_columns_and_says_the_same_as_its_json(desk: Any) -> No
     for decision in plan["decisions"]:
         assert f"{decision['what']}: {decision['value']}" in said.out
     assert f"{plan['memory']['resident_bytes'] / 1e6:,.1f}" in said.out
+
+
+def test_plan_writes_its_page_beside_what_it_prints(desk: Any) -> None:
+    recipe = desk.recipe()
+    said = desk("plan", recipe, "--page", "plan.html", "--json")
+    assert said.code == EXIT_DONE
+    page = (desk.folder / "plan.html").read_text(encoding="utf-8")
+    assert figures.size(said.json["memory"]["resident_bytes"]) in page
+    assert all(f"{number + 1} · {stage['name']}" in page for number, stage in enumerate(said.json["stages"]))
+    assert "page: plan.html" in said.err
+    failed = desk("plan", recipe, "--page", "none/plan.html")
+    assert failed.code == EXIT_COULD_NOT_RUN
+    assert failed.error()[0].startswith("cannot write plan.html")
 
 
 def test_audit_exits_1_from_the_level_that_was_asked_for(desk: Any) -> None:

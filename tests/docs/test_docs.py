@@ -43,6 +43,7 @@ GUIDES = [
     ROOT / "docs/pictures.md",
     ROOT / "docs/speech.md",
     ROOT / "docs/image-generation.md",
+    ROOT / "docs/planning.md",
 ]
 DEMO = "recipes/text-classification.yaml"
 LANGUAGE = "recipes/text-to-sql.yaml"

@@ -28,7 +28,7 @@ STAGES = [
 ]
 
 
-def write_model(folder: Path) -> Path:
+def write_model(folder: Path, intermediate: int = 64) -> Path:
     """A BERT of four layers with random weights and dropout 0.1, and a tokenizer of whole words."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
@@ -47,7 +47,7 @@ def write_model(folder: Path) -> Path:
         hidden_size=32,
         num_hidden_layers=4,
         num_attention_heads=2,
-        intermediate_size=64,
+        intermediate_size=intermediate,
         max_position_embeddings=64,
         initializer_range=0.3,
     )

@@ -18,9 +18,9 @@ from tunesmith.run import Run
 from tunesmith.tasks.text_classification import TextClassification
 from tunesmith.train import loop as loop_module
 from tunesmith.train.checkpoint import newest_checkpoint
-from tunesmith.train.guard import rehearse
 from tunesmith.train.loop import Loop
 from tunesmith.train.range_test import range_test
+from tunesmith.train.rehearsal import rehearse
 from tunesmith.train.step import Objective
 from tunesmith.train.watch import Ask
 from tunesmith.tune import fine_tune

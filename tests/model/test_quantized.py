@@ -6,6 +6,7 @@ import copy
 import os
 import subprocess
 import sys
+from functools import partial
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from tunesmith.model.pretrained import load_config, load_model
 from tunesmith.model.weights import Weights, resolve
 from tunesmith.recipe.sections import AdapterSection, ModelSection
 from tunesmith.train.caching import tensors_digest
+from tunesmith.train.optim import optimizer_bytes
 
 if find_spec("bitsandbytes") is None and os.environ.get("CI", "").lower() != "true":
     pytest.skip("bitsandbytes is not installed: pip install 'tunesmith[quantized]'", allow_module_level=True)
@@ -363,7 +365,12 @@ def test_a_model_of_7_billion_is_planned_without_weights() -> None:
     quantized.quantized_shape(shape)
     tuned(shape, AdapterSection(r=16)).train()
     plan = plan_memory(
-        shape, lambda: logits(shape).float().sum(), optimizer="adamw", average=False, cached=0, estimate=0
+        shape,
+        lambda: logits(shape).float().sum(),
+        optimizer=partial(optimizer_bytes, "adamw"),
+        average=False,
+        cached=0,
+        estimate=0,
     )
     inside = 32 * (4 * 4096**2 + 3 * 4096 * 11008)
     learning = 32 * 16 * (4 * 8192 + 3 * (4096 + 11008)) * 4
@@ -373,7 +380,9 @@ def test_a_model_of_7_billion_is_planned_without_weights() -> None:
     assert plan.traced
     assert plan.weights == inside / 2 + scales + rest + buffers + learning
     assert plan.optimizer == 2 * learning
-    assert 32 * IDS.numel() * 45_000 * 2 < plan.activations < 32 * IDS.numel() * 150_000 * 2
+    assert plan.gradients > 0.4 * learning, "with so few tokens it is gradients that a step holds at its worst moment"
+    kept = saved_bytes(shape, lambda: logits(shape).float().sum())
+    assert 32 * IDS.numel() * 45_000 * 2 < kept < 32 * IDS.numel() * 150_000 * 2
 
 
 def test_a_step_learns_and_leaves_the_frozen_bytes(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tunesmith.cli.shell import (
     AsJson,
     app,
     emit,
+    progress_bar,
     tell,
 )
 from tunesmith.errors import EXIT_DONE
@@ -73,16 +74,32 @@ def tasks(as_json: AsJson = False) -> int:
 
 
 @app.command()
-def doctor(as_json: AsJson = False) -> int:
+def doctor(
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Measure how fast this machine is, and keep it: plans say how long.")
+    ] = False,
+    as_json: AsJson = False,
+) -> int:
     """Say what this machine can run, and why not the rest."""
     from dataclasses import asdict
 
+    from tunesmith.machine import Check
     from tunesmith.machine import doctor as checks
     from tunesmith.model.starter import STARTERS
+    from tunesmith.rates import measure as measured
+    from tunesmith.rates import stored
     from tunesmith.report.console import doctor_text
 
+    rates = stored()
+    if measure:
+        with progress_bar(as_json) as (_say, bar):
+            rates = measured(bar.work)
     found = checks({s.name: " ".join(p.requirement for p in s.packages) for s in STARTERS.values()})
+    if rates is not None:
+        found += [Check(f"rate {name}", True, figures) for name, figures in rates.lines()]
     emit([asdict(check) for check in found]) if as_json else tell(doctor_text(found))
+    if measure and not as_json:
+        tell("kept: plans on this machine now say how long a run will take")
     return EXIT_DONE
 
 

@@ -26,6 +26,7 @@ from tunesmith.diffusion.tokens import Vocabulary
 from tunesmith.model.weights import resolve
 from tunesmith.recipe.sections import ModelSection
 from tunesmith.task import Task
+from tunesmith.traits import DataReference
 from tunesmith.types import Facts, Finding, Row, Scores
 
 SHEET, SHEET_PICTURES = "crops.jpg", 20
@@ -48,6 +49,8 @@ class GenerationTask(Task):
     validation_goal = "loss"
     validation_higher = False
     pipeline_tag = "text-to-image"
+    unit = "pictures"
+    references = (DataReference("Stable Diffusion with DreamBooth", 10),)
     finding_codes = FINDING_CODES
     # A subject has a handful of pictures and one prompt, and a prompt that is held out needs no picture.
     spared = ("few-rows", "constant-column", "empty-value")
@@ -103,7 +106,8 @@ class GenerationTask(Task):
         for setting in ("encoder", "text_scorer"):
             # Before anything is generated: what judges the pictures must be there.
             if (name := getattr(self.options, setting)) is not None:
-                resolve(ModelSection(name=name), where=f"recipe: options.{setting}")
+                place = f"recipe: options.{setting}"
+                resolve(ModelSection(name=name), where=place, shape_only=not self.source.files)
         lines = self.feeding.describe(rows)
         if self.options.text_scorer is None:
             lines.append("options.text_scorer names no CLIP model: how well pictures fit their prompts is not measured")

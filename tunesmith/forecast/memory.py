@@ -5,6 +5,7 @@ It loads no weights and computes nothing.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,16 +13,17 @@ import numpy as np
 from tunesmith.prepare import Prepared
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from tunesmith.data.loader import Loader
     from tunesmith.model.dropout import RowKeys
     from tunesmith.model.layers import LayerGroups
     from tunesmith.model.memory import MemoryPlan
     from tunesmith.plan import Plan
+    from tunesmith.types import Sums
 
 
-def worst_stage(
+def stage_memories(
     plan: Plan,
     prepared: Prepared,
     model: nn.Module,
@@ -29,8 +31,8 @@ def worst_stage(
     dropout: RowKeys,
     train: Loader,
     micro: int,
-) -> tuple[MemoryPlan, int]:
-    """The memory of the stage that needs most, and its number.
+) -> list[MemoryPlan]:
+    """The memory of every stage.
 
     Args:
         plan: With its stages and their caches decided.
@@ -43,14 +45,16 @@ def worst_stage(
     """
     from tunesmith.model.memory import block_estimate, plan_memory
     from tunesmith.model.stages import learning_groups
+    from tunesmith.train.optim import optimizer_bytes
     from tunesmith.train.recompute import recompute_blocks
 
     recipe, task = prepared.source.recipe, prepared.task
     batch, lengths = _worst_batch(task, train, micro)
     most = train.together(recipe.batch.eval_rows, plan.device.partition(":")[0])
-    evaluation = task.evaluation_bytes(model) or _evaluation(prepared, model, dropout, train, most)
+    evaluation = task.evaluation_bytes(model) or _evaluation(prepared, model, dropout, train, most, plan.precision)
     width = getattr(getattr(model, "config", None), "hidden_size", 1024)
-    best: tuple[MemoryPlan, int] | None = None
+    apart = layers.modules()
+    found = []
     for index, stage in enumerate(plan.resolved):
         groups = learning_groups(layers, stage)
         layers.apply([g.group for g in groups if g.trains], stage.within)
@@ -58,28 +62,34 @@ def worst_stage(
             recompute_blocks(layers)
         cache = plan.stages[index]["cache"]
 
-        def run() -> Any:
-            with dropout.over(range(1, micro + 1), lengths if task.packed else None):
-                return task.loss(model, batch)
-
         blocks = sum(g.trains and g.group.startswith("block") for g in groups)
-        found = plan_memory(
+        one = plan_memory(
             model,
-            run,
-            optimizer=recipe.optimizer.name,
+            lambda: total_of(task.loss(model, batch)),
+            optimizer=partial(optimizer_bytes, recipe.optimizer.name),
             average=recipe.optimizer.ema is not None,
-            cached=cache["bytes"] if cache["use"] else 0,
+            cached=cache["bytes"] or 0 if cache["use"] else 0,
             estimate=block_estimate(sum(lengths), width, blocks),
             precision=plan.precision,
             evaluation=evaluation,
+            passes=1 if micro >= recipe.batch.rows else 2,
+            groups=apart,
+            around=lambda: dropout.over(range(1, micro + 1), lengths if task.packed else None),
         )
-        if best is None or found.resident > best[0].resident:
-            best = found, index
-    assert best is not None
-    return best
+        found.append(one)
+    return found
 
 
-def _evaluation(prepared: Prepared, model: nn.Module, dropout: RowKeys, train: Loader, most: int) -> int:
+def total_of(sums: Sums) -> Tensor:
+    """Loss sums as one scalar, as a step adds them up."""
+    import torch
+
+    return torch.stack([value.float() for value in sums.values()]).sum()
+
+
+def _evaluation(
+    prepared: Prepared, model: nn.Module, dropout: RowKeys, train: Loader, most: int, precision: str
+) -> int:
     """What a pass over a batch of evaluation takes beside the weights, where the shape alone tells."""
     from tunesmith.model.memory import passing_bytes
 
@@ -90,7 +100,7 @@ def _evaluation(prepared: Prepared, model: nn.Module, dropout: RowKeys, train: L
     model.eval()
     try:
         with dropout.over(range(1, count + 1), lengths if task.packed else None):
-            return passing_bytes(model, lambda: task.loss(model, batch))
+            return passing_bytes(model, lambda: task.loss(model, batch), precision)
     finally:
         for module, training in modes:
             module.training = training

@@ -35,6 +35,7 @@ from tunesmith.model.pretrained import (
 )
 from tunesmith.recipe import AdapterSection, Stage, Top
 from tunesmith.task import Task, TaskOptions
+from tunesmith.traits import DataReference
 from tunesmith.types import Facts, Row
 
 SURVEYED_ROWS = 20_000
@@ -70,6 +71,10 @@ class DecoderTask(Task):
     not_by_row: ClassVar[tuple[str, ...]] = ("at", "targets", "owner")
     adapter_type = "CAUSAL_LM"
     pipeline_tag = "text-generation"
+    references: ClassVar[Sequence[DataReference]] = (
+        DataReference("Llama-2 7B", 1_000, 7_000_000_000),
+        DataReference("Falcon 40B", 50_000, 40_000_000_000),
+    )
     options: DecoderOptions
     rates = (2e-4, 2e-5)
     """Peak rates of the default stages: of an adapter, and of pretrained weights."""

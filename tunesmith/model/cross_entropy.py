@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from tunesmith.model.autocast import autocast_device
+
 CHUNK_BYTES = 32 << 20
 """What one piece of logits may take in fp32: it should stay in the processor's cache."""
 
@@ -50,7 +52,7 @@ def linear_cross_entropy(
     bias = None if bias is None else bias.to(hidden.dtype)
     rows = None if rows is None else rows.to(hidden.dtype)
     # Every operand has its dtype already; autocast would make a copy of the weight a piece.
-    with torch.autocast(hidden.device.type if hidden.device.type != "meta" else "cpu", enabled=False):
+    with torch.autocast(autocast_device(hidden), enabled=False):
         return _LinearCrossEntropy.apply(hidden, weight, targets, bias, softcap, scale, rows, ids)  # type: ignore[no-any-return,no-untyped-call]
 
 

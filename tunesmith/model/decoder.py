@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from tunesmith.errors import UserError
+from tunesmith.model.autocast import autocast_device
 from tunesmith.model.cross_entropy import linear_cross_entropy, summed_cross_entropy
 from tunesmith.model.new_tokens import TokenRows
 from tunesmith.model.packing import packed, segment_positions
@@ -96,7 +97,7 @@ def _judged(model: nn.Module, batch: Mapping[str, Any], loss: Callable[..., Tens
         hidden = trunk(**inputs, use_cache=False).last_hidden_state
     head = head_of(model)
     states = hidden.reshape(-1, hidden.shape[-1]).index_select(0, batch["at"])
-    device = hidden.device.type if hidden.device.type != "meta" else "cpu"
+    device = autocast_device(hidden)
     if torch.is_autocast_enabled(device):
         states = states.to(torch.get_autocast_dtype(device))
     more = {"softcap": head.softcap, "scale": head.scale, "rows": head.rows, "ids": head.ids}

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from tunesmith.errors import UserError
+from tunesmith.model.autocast import autocast_device
 
 BLOCK = 64
 """Values that share one scale."""
@@ -222,7 +223,7 @@ class FourBitLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(..., in)`` to ``(..., out)``."""
-        device = x.device.type
+        device = autocast_device(x)
         casts = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if casts else self.compute
         bias = None if self.bias is None else self.bias.to(dtype)

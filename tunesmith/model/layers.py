@@ -115,6 +115,18 @@ class LayerGroups:
             found |= {f"{owner}.{name}".lstrip("."): buffer for name, buffer in buffers}
         return found
 
+    def modules(self) -> dict[str, list[nn.Module]]:
+        """The outermost modules of each group: those whose parameters all belong to it."""
+        groups = self.by_parameter()
+        found: dict[str, list[nn.Module]] = {f"block {i}": [block] for i, block in enumerate(self.blocks)}
+        inside = {id(one) for block in self.blocks for one in block.modules()}
+        for module in self.model.modules():
+            own = {groups.get(id(parameter)) for parameter in module.parameters()}
+            if id(module) not in inside and len(own) == 1 and (name := own.pop()) is not None:
+                found.setdefault(name, []).append(module)
+                inside |= {id(one) for one in module.modules()}
+        return found
+
     def by_parameter(self) -> dict[int, str]:
         """The group of every parameter, by its identity: names change when an adapter is put around a layer."""
         groups = {name: group for group, names in self.groups.items() for name in names}

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from tunesmith.model.autocast import autocast_device
 from tunesmith.model.four_bit import FourBitLinear, Layout, unpack
 
 
@@ -226,7 +227,7 @@ class LoraLinear(nn.Module):
         learns = any(p.requires_grad for p in layer.parameters())
         if learns or not (self.plain or packed):
             return self._composed(x)
-        device = x.device.type
+        device = autocast_device(x)
         casts = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
         own = self.weight.dtype if packed is None else packed.compute
         dtype = torch.get_autocast_dtype(device) if casts else own

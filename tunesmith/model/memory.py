@@ -1,33 +1,45 @@
 """Memory of a training step by part, from the model's shape alone: nothing is loaded and nothing is computed.
 
-Counted exactly: weights, gradients, optimizer state, and every tensor that autograd keeps for the backward pass, found
-by running the step on the meta device. Estimated: the libraries' workspace. It knows no task.
+Counted exactly: weights, optimizer state, and every tensor that forward and backward pass hold at their worst moment,
+found by running both on the meta device. Estimated: what libraries and the allocator take beside them.
+It knows no task.
 """
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+
+from tunesmith.model.ledger import BACKWARD, GRADIENTS, Held, MetaAnswers, own_storages, pass_held, step_held
+
+__all__ = ["MemoryPlan", "MetaAnswers", "block_estimate", "passing_bytes", "plan_memory", "saved_bytes"]
 
 WORKSPACE_BYTES = 64 << 20
 """Scratch of the matrix library and the allocator's slack on a CPU in fp32."""
 
-STATE_SLOTS = {"adamw": 2, "sgd": 1}
+OUTSIDE = ("head", "other")
+"""Labels of the ledger that are no layer of the trunk: the head, the loss and what lies between."""
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Predicted bytes of one stage's step, by part."""
+    """Predicted bytes of one stage, by part, at its worst moment: within a step, or in an evaluation between steps.
+
+    Args:
+        weights, optimizer, average: What stands all the time.
+        gradients, activations, logits, backward: What a step holds at its worst moment: gradients made so far; what
+            layers keep for going back; head and loss; what the backward pass has made and not yet used.
+        cached: Activations read from the cache's file, mapped.
+        workspace: Of the libraries and the allocator, estimated.
+        traced: Whether the step ran on the meta device; else activations are an estimate.
+        evaluation: What a pass over rows that nothing is learned from holds.
+        groups: Activations by layer group.
+    """
 
     weights: int
     gradients: int
@@ -38,80 +50,49 @@ class MemoryPlan:
     workspace: int
     traced: bool
     evaluation: int = 0
+    logits: int = 0
+    backward: int = 0
+    groups: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def step(self) -> int:
+        """What a step holds beyond what stands all the time."""
+        return self.activations + self.logits + self.gradients + self.backward
 
     @property
     def allocated(self) -> int:
-        """What tensors hold at the peak: the end of a step's forward pass, or the evaluation between steps."""
-        state = self.weights + self.optimizer + self.average
-        return state + max(self.activations + self.gradients, self.evaluation)
+        """What tensors hold at the worst moment."""
+        return self.weights + self.optimizer + self.average + max(self.step, self.evaluation)
 
     @property
     def resident(self) -> int:
-        """The same with mapped activations and the libraries' workspace: what the process grows by."""
+        """The same with mapped activations and the workspace: what the process grows by."""
         return self.allocated + self.cached + self.workspace
 
     def parts(self) -> dict[str, int]:
-        """Bytes by part, for the plan."""
+        """Bytes by part, for the plan; together they are `resident`."""
         found = {
             "weights": self.weights,
             "gradients": self.gradients,
             "optimizer": self.optimizer,
             "moving average": self.average,
             "activations": self.activations,
-            "evaluation, beyond a step": max(0, self.evaluation - self.activations - self.gradients),
+            "logits and loss": self.logits,
+            "backward pass": self.backward,
+            "evaluation, beyond a step": max(0, self.evaluation - self.step),
             "activation cache, mapped": self.cached,
             "workspace": self.workspace,
         }
         return {name: size for name, size in found.items() if size}
 
-
-class MetaAnswers(TorchFunctionMode):
-    """Answers False when code asks a meta tensor for its truth: the general path, with masks, is the larger one.
-
-    Attention keeps what the fused kernels keep, which have no matrix of all pairs; torch's own meta path would keep it.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        if func is torch.Tensor.__bool__ and isinstance(args[0], Tensor) and args[0].is_meta:
-            return False
-        if func is torch.Tensor.item and args[0].is_meta and args[0].dtype is torch.bool:
-            return True
-        if func is nn.functional.scaled_dot_product_attention and args[0].is_meta:
-            return _attention(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
-
-
-def _attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    *,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Tensor:
-    """Attention on the meta device, by the kernel that torch would take: the fused one wherever it can."""
-    fused = query.dim() == 4 and query.shape[:2] == key.shape[:2] and query.shape[-1] == value.shape[-1]
-    if attn_mask is not None:
-        fused &= attn_mask.dim() in (2, 4) and not attn_mask.requires_grad
-        if attn_mask.dtype == torch.bool:
-            attn_mask = torch.zeros(attn_mask.shape, dtype=query.dtype, device=query.device)
-    if not fused or dropout_p:
-        return nn.functional.scaled_dot_product_attention(
-            query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
-        )
-    kernel: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    out: Tensor = kernel(query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)[0]
-    return out
+    def to_json(self) -> dict[str, Any]:
+        """The stage's memory as the plan keeps it."""
+        return {"parts": self.parts(), "allocated_bytes": self.allocated, "resident_bytes": self.resident}
 
 
 def saved_bytes(model: nn.Module, run: Callable[[], Any]) -> int:
     """Bytes that autograd keeps during ``run``, every storage once, parameters and buffers not counted."""
-    own = {t.untyped_storage()._cdata for t in (*model.parameters(), *model.buffers())}
+    own = own_storages(model)
     kept: dict[int, Any] = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -120,127 +101,74 @@ def saved_bytes(model: nn.Module, run: Callable[[], Any]) -> int:
             kept[storage._cdata] = storage
         return tensor
 
-    living = _Living(own)
-    with saved_tensors_hooks(pack, lambda tensor: tensor), MetaAnswers(), living:
+    with saved_tensors_hooks(pack, lambda tensor: tensor), MetaAnswers():
         run()
-    # Going back through a convolution, its input, its output's gradient and its input's are laid out anew.
-    return int(sum(storage.nbytes() for storage in kept.values()) + 2 * living.widest)
+    return int(sum(storage.nbytes() for storage in kept.values()))
 
 
-class _Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Bytes of the storages that operations make and somebody still holds, and the most of them at once."""
-
-    def __init__(self, known: set[int]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.known, self.now, self.most, self.widest = known, 0, 0, 0
-        self.seen: dict[int, Any] = {}
-
-    def __torch_dispatch__(
-        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        out = func(*args, **(kwargs or {}))
-        made = [tensor for tensor in tree_leaves(out) if isinstance(tensor, Tensor)]
-        for tensor in made:
-            self._take(tensor)
-        if func.name().startswith("aten::convolution"):
-            # The library lays pictures out in its own way, and the result back: both stand twice for a while.
-            twice = sum(t.numel() * t.element_size() for t in (*made, args[0]))
-            self.widest = max(self.widest, twice)
-            self.most = max(self.most, self.now + sum(t.nbytes for t in made))
-        return out
-
-    def _take(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        key = storage._cdata
-        if key in self.known or key in self.seen:
-            return
-        size = storage.nbytes()
-        self.now += size
-        self.most = max(self.most, self.now)
-        # A tensor object stands for its storage: views that outlive it are few and short-lived.
-        self.seen[key] = weakref.finalize(tensor, self._leave, key, size)
-
-    def _leave(self, key: int, size: int) -> None:
-        if self.seen.pop(key, None) is not None:
-            self.now -= size
-
-
-def passing_bytes(model: nn.Module, run: Callable[[], Any]) -> int:
+def passing_bytes(model: nn.Module, run: Callable[[], Any], precision: str = "fp32") -> int:
     """The most bytes that tensors hold at once in a pass that keeps nothing for going back, on the meta device.
 
     Parameters and buffers are not counted. 0 where the shape alone does not run.
     """
-    own = {t.untyped_storage()._cdata for t in (*model.parameters(), *model.buffers())}
-    living = _Living(own)
     try:
-        with torch.no_grad(), MetaAnswers(), living:
-            run()
+        return pass_held(model, run, precision=precision).most
     except (RuntimeError, NotImplementedError, TypeError):
         return 0
-    return int(living.most)
-
-
-@contextmanager
-def _computed_in(model: nn.Module, precision: str) -> Iterator[int]:
-    """Parameters of the type that autocast computes in, which has no say on the meta device; the bytes of its copies.
-
-    Autocast keeps a copy of every weight that learns until the backward pass is done.
-    """
-    if precision == "fp32":
-        yield 0
-        return
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float16
-    wide = [p for p in model.parameters() if p.dtype == torch.float32]
-    kept = [p.data for p in wide]
-    try:
-        for parameter in wide:
-            parameter.data = parameter.data.to(dtype)
-        yield sum(p.numel() * dtype.itemsize for p in wide if p.requires_grad)
-    finally:
-        for parameter, data in zip(wide, kept, strict=True):
-            parameter.data = data
 
 
 def plan_memory(
     model: nn.Module,
     run: Callable[[], Any],
     *,
-    optimizer: str,
+    optimizer: Callable[[Sequence[nn.Parameter]], int],
     average: bool,
     cached: int,
     estimate: int,
     precision: str = "fp32",
     evaluation: int = 0,
+    passes: int = 1,
+    groups: Mapping[str, Sequence[nn.Module]] | None = None,
+    around: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> MemoryPlan:
-    """Predict the memory of one step.
+    """Predict the memory of one stage.
 
     Args:
         model: On the meta device, with the stage's freezing applied.
-        run: One micro-batch's loss on that model.
-        optimizer: ``adamw`` or ``sgd``.
+        run: One micro-batch's loss on that model, a scalar.
+        optimizer: Bytes of the optimizer's state for parameters that learn.
         average: Whether a moving average of the weights is kept.
         cached: Bytes of cached activations that are mapped while the stage runs.
         estimate: Bytes of activations to assume when the model can't run on the meta device.
         precision: ``fp32``, or what autocast computes in.
         evaluation: Bytes that predictions take beside the weights.
+        passes: 1, or 2 where a step has several micro-batches: gradients then stand while the next one runs.
+        groups: Modules by layer group, to tell activations apart.
+        around: A context for forward and backward pass together.
     """
-    learning = sum(p.numel() * 4 for p in model.parameters() if p.requires_grad)
+    learning = [p for p in model.parameters() if p.requires_grad]
+    numbers = sum(p.numel() for p in learning)
     weights = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
     try:
-        with _computed_in(model, precision) as copies:
-            activations, traced = saved_bytes(model, run) + copies, True
+        held, traced = step_held(model, run, passes=passes, precision=precision, groups=groups, around=around), True
     except (RuntimeError, NotImplementedError, TypeError):
-        activations, traced = estimate, False
+        held, traced = Held(by={"layers": estimate, GRADIENTS: numbers * 4}), False
+    by = dict(held.by)
+    gradients, backward = by.pop(GRADIENTS, 0), by.pop(BACKWARD, 0)
+    logits = sum(by.pop(name, 0) for name in OUTSIDE)
     return MemoryPlan(
         weights=weights,
-        gradients=learning,
-        optimizer=learning * STATE_SLOTS[optimizer],
-        average=learning if average else 0,
-        activations=activations,
+        gradients=gradients,
+        optimizer=optimizer(learning),
+        average=numbers * 4 if average else 0,
+        activations=sum(by.values()),
         cached=cached,
-        workspace=WORKSPACE_BYTES,
+        workspace=WORKSPACE_BYTES + held.widest,
         traced=traced,
         evaluation=evaluation,
+        logits=logits,
+        backward=backward,
+        groups={name: size for name, size in by.items() if size},
     )
 
 

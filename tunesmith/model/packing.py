@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from tunesmith.model.autocast import autocast_device
+
 PACKED = "tunesmith_packed"
 """The name under which transformers finds this attention. It has no mask of its own there, so none is made."""
 
@@ -103,7 +105,7 @@ def packed_attention(
         raise TypeError(f"packed attention knows nothing of {', '.join(strange) or 'a mask or dropout'}")
     if sum(segments) != query.shape[2] or query.shape[0] != 1:
         raise ValueError(f"segments of {sum(segments)} tokens in all for a row of {query.shape[2]}")
-    device = query.device.type if query.device.type != "meta" else "cpu"
+    device = autocast_device(query)
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)

@@ -292,10 +292,13 @@ def absent_parameters(source: Weights, model: Any) -> frozenset[str]:
     """Names of parameters outside the repeated layers that the weights do not hold, from the files' headers alone.
 
     What ``load_model`` would call fresh, without loading: a new head, or a pooler that was never pretrained. Repeated
-    layers are left out, since transformers renames and joins their weights for some families.
+    layers are left out, since transformers renames and joins their weights for some families. Where there are no files
+    (a plan from the configuration alone) the class that was saved tells: the head is fresh unless it is this one.
     """
     from safetensors import safe_open
 
+    if not source.files:
+        return _beside_trunk(model) if type(model).__name__ not in saved_classes(source) else frozenset()
     held: dict[str, tuple[int, ...]] = {}
     for file in source.files:
         with safe_open(file, framework="pt") as tensors:
@@ -312,6 +315,16 @@ def absent_parameters(source: Weights, model: Any) -> frozenset[str]:
         for name, parameter in model.named_parameters()
         if not any(part.isdecimal() for part in name.split(".")) and not known(name, tuple(parameter.shape))
     )
+
+
+def saved_classes(source: Weights) -> list[str]:
+    """Names of the classes that a configuration says its weights are of; none where it does not say."""
+    return [str(name) for name in getattr(load_config(source), "architectures", None) or ()]
+
+
+def _beside_trunk(model: Any) -> frozenset[str]:
+    prefix = f"{model.base_model_prefix}."
+    return frozenset(name for name, _ in model.named_parameters() if not name.startswith(prefix))
 
 
 def stored_labels(config: Any) -> list[str]:

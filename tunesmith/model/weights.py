@@ -20,17 +20,16 @@ from tunesmith.errors import UserError
 from tunesmith.machine import cache_folder
 from tunesmith.model.file_digests import files_digest
 from tunesmith.model.pipeline_folder import INDEX, hub_patterns, is_pipeline, weight_files
+from tunesmith.model.shape_files import WEIGHTS, no_weights, pickles_in, without_weights
 from tunesmith.model.starter import PREFIX, STARTERS, locate, write_once
 from tunesmith.recipe.sections import ModelSection
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 _SIDE = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.spm", "README.md", "LICENSE*")
 """What travels with weights: config, tokenizer, chat template, card, licence."""
 _ELSEWHERE = ("original/*", "onnx/*", "openvino/*", "coreml/*", "*.onnx", "*.msgpack", "*.h5")
-_NOT_WEIGHTS = re.compile(r"^(training_args|optimizer|scheduler|scaler|rng_state|random_states)")
 
 
 Origin: TypeAlias = Literal["hub", "folder", "starter"]
@@ -61,7 +60,7 @@ class Weights:
     remote_code: str | None = None
 
 
-def resolve(model: ModelSection, *, where: str = "") -> Weights:
+def resolve(model: ModelSection, *, where: str = "", shape_only: bool = False) -> Weights:
     """Find the weights that a recipe names, downloading or converting them where that is needed.
 
     A folder that exists wins over a hub id of the same name.
@@ -69,6 +68,7 @@ def resolve(model: ModelSection, *, where: str = "") -> Weights:
     Args:
         model: The recipe's section.
         where: The place that named them (``recipe.yaml:3:8``), for errors.
+        shape_only: Fetch no weights and convert none: what tells the shape will do. ``files`` may be empty then.
 
     Raises:
         UserError: They are not there, not complete, not safetensors, or not what the name promises.
@@ -83,10 +83,10 @@ def resolve(model: ModelSection, *, where: str = "") -> Weights:
         if model.remote_code:
             what = f"model.remote_code names a commit, but '{model.name}' is a local folder, which has none"
             raise UserError(what, where, "remove model.remote_code, or name the hub id")
-        return _weights(model, path.resolve(), "folder", where=where)
+        return _weights(model, path.resolve(), "folder", where=where, shape_only=shape_only)
     if _looks_like_path(model.name):
         raise UserError(f"there is no folder '{model.name}'", where, _near_fix(model.name))
-    return _from_hub(model, where)
+    return _from_hub(model, where, shape_only)
 
 
 def _weights(
@@ -97,8 +97,16 @@ def _weights(
     *,
     license_id: str | None = None,
     where: str,
+    shape_only: bool = False,
 ) -> Weights:
     """The folder, checked: config, every safetensors file whole; converted first where pickles are allowed."""
+    if not is_pipeline(folder) and (folder / "config.json").is_file():
+        _json(folder / "config.json", "")
+    if shape_only and no_weights(folder, partly=origin == "hub"):
+        pickled = pickles_in(folder) if not is_pipeline(folder) else []
+        if pickled:
+            _pickles_in(folder, model, origin, where)
+        return Weights(model.name, folder, origin, revision, license_id or _card_license(folder), ())
     if is_pipeline(folder):
         files = tuple(weight_files(folder))
         for file in files:
@@ -185,7 +193,7 @@ def _check_whole(file: Path, where: str) -> None:
 def _json(file: Path, where: str) -> dict[str, Any]:
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise UserError(f"{file.name} is not JSON: {error}", str(file), "fetch the model again") from None
     if not isinstance(value, dict):
         raise UserError(f"{file.name} is not a JSON object", where or str(file), "fetch the model again")
@@ -201,7 +209,7 @@ def _pickles_in(folder: Path, model: ModelSection, origin: Origin, where: str) -
     elif standard.is_file():
         files = [standard]
     else:
-        files = [f for f in sorted(folder.iterdir()) if f.suffix in PICKLES and not _NOT_WEIGHTS.match(f.name)]
+        files = pickles_in(folder)
     place = where or str(folder)
     names = ", ".join(file.name for file in files)
     if not files:
@@ -290,20 +298,21 @@ def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return owned
 
 
-def _from_hub(model: ModelSection, where: str) -> Weights:
-    patterns = [*_SIDE, "*.safetensors", *(["*.py"] if model.remote_code else [])]
+def _from_hub(model: ModelSection, where: str, shape_only: bool) -> Weights:
+    patterns = [*_SIDE, *WEIGHTS, *(["*.py"] if model.remote_code else [])]
     if is_pipeline(_snapshot(model, [INDEX, "config.json"], where)):
         # Its repository holds every part in several precisions, and often the whole of it once more in one file.
         wanted, unwanted = hub_patterns()
-        folder = _snapshot(model, wanted, where, unwanted)
-        return _weights(model, folder, "hub", folder.name, where=where)
-    folder = _snapshot(model, patterns, where)
-    if model.allow_pickle and not safetensors_in(folder, where=where):
+        folder = _snapshot(model, without_weights(wanted) if shape_only else wanted, where, unwanted)
+        return _weights(model, folder, "hub", folder.name, where=where, shape_only=shape_only)
+    folder = _snapshot(model, without_weights(patterns) if shape_only else patterns, where)
+    if not shape_only and model.allow_pickle and not safetensors_in(folder, where=where):
         folder = _snapshot(model, [*patterns, "*.bin", "*.pt", "*.pth"], where)
     if model.remote_code and not folder.name.startswith(model.remote_code):
         what = f"model.remote_code trusts commit {model.remote_code}, but '{model.name}' is at {folder.name}"
         raise UserError(what, where, f"set model.revision to {model.remote_code}, or read the code and name its commit")
-    return replace(_weights(model, folder, "hub", folder.name, where=where), remote_code=model.remote_code)
+    found = _weights(model, folder, "hub", folder.name, where=where, shape_only=shape_only)
+    return replace(found, remote_code=model.remote_code)
 
 
 def _snapshot(model: ModelSection, patterns: list[str], where: str, without: Iterable[str] = _ELSEWHERE) -> Path:

@@ -27,6 +27,7 @@ from tunesmith.pictures.formats import PictureShape
 from tunesmith.pictures.inputs import rows_named
 from tunesmith.pictures.preprocess import FILE, Preprocessing, as_bytes
 from tunesmith.task import Task, TaskOptions
+from tunesmith.traits import DataReference
 from tunesmith.types import Batch, Example, Facts, Finding, Row
 
 SHEET = "contact-sheet.jpg"
@@ -69,6 +70,8 @@ class PictureTask(Task):
     exports: ClassVar[Mapping[str, str]] = {"onnx": ".onnx"}
     reads_files: ClassVar[bool] = True
     cpu_rows: ClassVar[int | None] = 8
+    unit: ClassVar[str] = "pictures"
+    references: ClassVar[Sequence[DataReference]] = (DataReference("YOLO, a detector", 100),)
     key_columns: tuple[str, ...] = ("image", "content")
     identity: ClassVar[tuple[str, ...]] = ("content",)
     options: PictureOptions

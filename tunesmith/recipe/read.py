@@ -138,9 +138,9 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Source:
     text = _read_text(path)
     parsed = parse(text, str(path))
     tree = _sections(parsed, path)
-    _name_the_model(tree, parsed)
+    name_the_model(tree, parsed)
     applied = apply(overrides, tree)
-    _name_the_model(tree, Document(None))
+    name_the_model(tree, Document(None))
     layout = _Layout(str(path), parsed.places, tuple(applied))
     recipe, faults = check(tree, Recipe)
     if recipe is None:
@@ -236,7 +236,7 @@ def _sections(parsed: Document, path: Path) -> dict[str, Any]:
     )
 
 
-def _name_the_model(tree: dict[str, Any], parsed: Document) -> None:
+def name_the_model(tree: dict[str, Any], parsed: Document) -> None:
     """Write ``model: x`` out as ``model: {name: x}``, so that every key has a place."""
     if isinstance(tree.get("model"), str):
         tree["model"] = {"name": tree["model"]}

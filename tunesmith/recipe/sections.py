@@ -201,8 +201,10 @@ class BatchSection(Section):
 class OptimizerSection(Section):
     """How a gradient becomes an update."""
 
-    name: Literal["adamw", "sgd"] = Field(
-        default="adamw", description="AdamW (arXiv:1711.05101), or SGD with momentum."
+    name: Literal["adamw", "adamw-8bit", "sgd"] = Field(
+        default="adamw",
+        description="AdamW (arXiv:1711.05101), the same with its state in 8 bits (arXiv:2110.02861), or SGD with "
+        "momentum.",
     )
     weight_decay: float = Field(default=0.01, ge=0, description="Decoupled weight decay; never on biases and norms.")
     betas: Annotated[

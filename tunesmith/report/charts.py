@@ -1,4 +1,4 @@
-"""From a run's record to drawings: curves, the ladder of stages, layer groups, memory.
+"""From a run's record to drawings: curves, the ladder of stages, layer groups.
 
 It knows the shapes of events and plans and draws through ``svg``; it knows no HTML and no task.
 """
@@ -210,46 +210,20 @@ def ladder(record: RunRecord) -> Chart | None:
     return svg.ladder(figures.words(scores.get("metric")), told) if len(told) > 1 else None
 
 
-def groups(record: RunRecord) -> Chart | None:
+def group_bars(stages: Sequence[Json], names: Sequence[str]) -> Chart | None:
     """One bar a stage: every layer group by its parameters, those that train in colour."""
     rows = []
-    for index, stage in enumerate((record.plan or {}).get("stages") or []):
+    for index, stage in enumerate(stages):
         parts = []
         for group in stage.get("groups") or []:
             trains, count = bool(group.get("trains")), figures.as_number(group.get("parameters")) or 0.0
             state = f"trains at {figures.rate(group.get('lr'))}" if trains else "frozen"
             words = f"{group.get('group')}: {figures.parameters(count)} parameters, {state}"
             parts.append(Part(str(group.get("group")), count, "part trains" if trains else "part frozen", words))
-        name = f"{index + 1} · {stage_name(record, index)}"
-        rows.append((f"{name}: {figures.parameters(stage.get('trainable'))} parameters train", parts))
+        rows.append(
+            (f"{index + 1} · {names[index]}: {figures.parameters(stage.get('trainable'))} parameters train", parts)
+        )
     if not any(parts for _, parts in rows):
         return None
     note = "input on the left, head on the right; the smallest pieces are drawn wider than they are"
     return svg.bars("Layer groups by parameters", rows, least=5.0, note=note)
-
-
-PARTS = ("weights", "gradients", "optimizer", "activations", "workspace")
-
-
-def memory(record: RunRecord) -> tuple[Chart, list[tuple[str, str, str]]] | None:
-    """Predicted memory by part above the measured peak, with the legend ``(words, bytes, style)``."""
-    plan = (record.plan or {}).get("memory") or {}
-    told = {name: figures.as_number(value) or 0.0 for name, value in (plan.get("parts") or {}).items()}
-    if not told:
-        return None
-    order = sorted(told, key=lambda name: PARTS.index(name) if name in PARTS else len(PARTS))
-    parts = [
-        Part(name, told[name], f"part m{number % 6}", f"{name}: {figures.size(told[name])}")
-        for number, name in enumerate(order)
-    ]
-    total = sum(part.amount for part in parts)
-    rows: list[tuple[str, list[Part]]] = [(f"predicted peak {figures.size(total)}", parts)]
-    measured = record.measured or {}
-    peak, before = figures.as_number(measured.get("peak_bytes")), figures.as_number(measured.get("baseline_bytes"))
-    if peak is not None:
-        # Like is set beside like: the plan predicts what the run adds to the process, so that is what is drawn.
-        rest = peak - (before or 0.0)
-        bar = [Part("the run", rest, "part measured", f"the run: {figures.size(rest)}")]
-        rows.append((f"measured peak above the start {figures.size(rest)}", bar))
-    legend = [(part.name, figures.size(part.amount), part.style) for part in parts]
-    return svg.bars("Memory by part", rows, least=1.5), legend

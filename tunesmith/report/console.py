@@ -1,10 +1,11 @@
-"""Results as text for a terminal: tables, findings, the plan. It reads plain values and knows no run."""
+"""Results as text for a terminal: tables and findings. It reads plain values and knows no run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from io import StringIO
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from tunesmith.report.tables import table_of, text_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,43 +15,6 @@ if TYPE_CHECKING:
     from tunesmith.machine import Check
     from tunesmith.run import RunSummary
     from tunesmith.types import Finding, Preview
-
-MB, WIDTH = 10**6, 80
-
-
-def _text(*tables: Table | str) -> str:
-    """Rich tables as plain text, as wide as the terminal where there is one, and at least 80 columns."""
-    from rich.console import Console
-
-    out = StringIO()
-    console = Console(file=out, width=max(WIDTH, Console().width), highlight=False, no_color=True)
-    for number, table in enumerate(tables):
-        if isinstance(table, str):
-            # Whoever copies a line wants it whole, so that only tables are folded.
-            console.print(table, markup=False, soft_wrap=True)
-        else:
-            if number:
-                console.print()
-            console.print(table)
-    return "\n".join(line.rstrip() for line in out.getvalue().strip("\n").splitlines())
-
-
-def _table(
-    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[int] = (), fold: Sequence[int] = ()
-) -> Table:
-    """A table in which only the columns of ``fold`` go on in the next line."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)
-    for i, name in enumerate(columns):
-        table.add_column(
-            name, justify="right" if i in right else "left", overflow="fold", no_wrap=bool(fold) and i not in fold
-        )
-    for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
-    return table
 
 
 def result_table(scores: Mapping[str, Any], receipts: Sequence[Mapping[str, Any]]) -> str:
@@ -65,7 +29,7 @@ def result_table(scores: Mapping[str, Any], receipts: Sequence[Mapping[str, Any]
         scores["verdict"],
     ]
     columns = ["metric", "base", "tuned", "difference", "95 % interval", "verdict"]
-    parts: list[Table | str] = [_table(columns, [headline], right=(1, 2, 3, 4))]
+    parts: list[Table | str] = [table_of(columns, [headline], right=(1, 2, 3, 4))]
     parts.append(f"base: {scores['base_name']}; {scores['rows']:,} held-out rows, the same for both")
     others = {name: value for name, value in (scores.get("bases") or {}).items() if name != scores["base_name"]}
     if others:
@@ -83,7 +47,7 @@ def result_table(scores: Mapping[str, Any], receipts: Sequence[Mapping[str, Any]
         broken = [r for r in receipts if not r["holds"]]
         parts.append(f"receipts: {len(receipts) - len(broken)} of {len(receipts)} promises hold")
         parts += [f"  broken: {r['promise']}: measured {r['measured']}, tolerance {r['tolerance']}" for r in broken]
-    return _text(*parts)
+    return text_of(*parts)
 
 
 def findings_text(findings: Sequence[Finding]) -> str:
@@ -113,39 +77,6 @@ def previews_text(previews: Sequence[Preview], *, colour: bool) -> str:
     return "\n".join([*lines, f"what is learned stands {learned}"]) if previews else ""
 
 
-def plan_text(plan: Mapping[str, Any]) -> str:
-    """Stages, decisions with their reasons, and memory."""
-    stages = [
-        [
-            i + 1,
-            s["name"],
-            f"{s['epochs']:g}",
-            f"{s['steps']:,}",
-            s["lr"],
-            f"{s['trainable']:,}",
-            _cache(s["cache"]),
-        ]
-        for i, s in enumerate(plan["stages"])
-    ]
-    names = ["stage", "learns", "epochs", "steps", "lr", "parameters", "cache"]
-    parts: list[Table | str] = [_table(names, stages, right=(0, 2, 3, 4, 5))]
-    rows = [[f"{d['what']}: {d['value']}", d["reason"]] for d in plan["decisions"]]
-    parts.append(_table(["decision", "why"], rows, fold=(1,)))
-    memory = plan["memory"]
-    if memory:
-        sizes = {**memory["parts"], "allocated": memory["allocated_bytes"], "resident": memory["resident_bytes"]}
-        figures = [f"{size / MB:,.1f}" for size in sizes.values()]
-        parts.append(_table(list(sizes), [figures], right=range(len(sizes))))
-        how = "traced on the model's shape" if memory["traced"] else "estimated: the model's shape does not run alone"
-        parts.append(f"MB in stage {memory['stage'] + 1}, which needs the most; activations {how}")
-    return _text(*parts)
-
-
-def _cache(cache: Mapping[str, Any]) -> str:
-    size = cache.get("bytes")
-    return "off" if not cache["use"] else "on" if size is None else f"on, {size / MB:,.1f} MB"
-
-
 def predictions_text(found: Sequence[Mapping[str, Any]]) -> str:
     """One line per row: what it is, what was predicted."""
     rows = []
@@ -154,8 +85,8 @@ def predictions_text(found: Sequence[Mapping[str, Any]]) -> str:
         rows.append([item["id"], " | ".join(shown)[:300], _brief(item)])
     if all(shown.endswith(name) for name, shown, _ in rows):
         # The id is the input's own name.
-        return _text(_table(["input", "prediction"], [[name, said] for name, _, said in rows], fold=(0, 1)))
-    return _text(_table(["id", "input", "prediction"], rows, fold=(1,)))
+        return text_of(table_of(["input", "prediction"], [[name, said] for name, _, said in rows], fold=(0, 1)))
+    return text_of(table_of(["id", "input", "prediction"], rows, fold=(1,)))
 
 
 BRIEFLY = 4
@@ -196,7 +127,7 @@ def runs_text(found: Sequence[RunSummary], folder: Path) -> str:
         for r in found
     ]
     messages = [f"{r.name}: {r.message}" for r in found if r.message and r.status != "finished"]
-    return _text(_table(["run", "outcome", "metric", "base", "tuned", "started"], rows, right=(3, 4)), *messages)
+    return text_of(table_of(["run", "outcome", "metric", "base", "tuned", "started"], rows, right=(3, 4)), *messages)
 
 
 def _minute(moment: str | None) -> str:
@@ -210,4 +141,4 @@ def doctor_text(checks: Sequence[Check]) -> str:
         rows.append(["yes" if check.works else "no", check.name, check.detail])
         if check.fix:
             rows.append(["", "", f"fix: {check.fix}"])
-    return _text(_table(["works", "what", "detail"], rows, fold=(2,)))
+    return text_of(table_of(["works", "what", "detail"], rows, fold=(2,)))

@@ -102,6 +102,13 @@ def size(count: object) -> str:
     raise AssertionError("the loop returns at its last unit")
 
 
+def sizes(low: object, high: object) -> str:
+    """Bytes from low to high, the unit once where it is the same: ``227 to 273 MB``."""
+    first, last = size(low), size(high)
+    amount, _, unit = first.partition("\u00a0")
+    return f"{amount} to {last}" if last.partition("\u00a0")[2] == unit else f"{first} to {last}"
+
+
 def parameters(count: object) -> str:
     """How many parameters: ``385``, ``1.2 k``, ``22.7 M``, ``7.1 B``."""
     figure = as_number(count)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -64,6 +65,11 @@ def write_whole(path: Path, text: str) -> Path:
 
 def render(record: RunRecord) -> str:
     """The page's HTML."""
+    return filled("page.html", record=record, head=sections.headline(record), sections=sections.build(record))
+
+
+def filled(template: str, *, styles: Sequence[str] = ("page.css",), **values: object) -> str:
+    """A template of this folder with its values; ``styles`` are the style sheets that are written into it."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -75,9 +81,6 @@ def render(record: RunRecord) -> str:
     )
     for name in FILTERS:
         environment.filters[name] = getattr(figures, name)
-    return environment.get_template("page.html").render(
-        record=record,
-        head=sections.headline(record),
-        sections=sections.build(record),
-        style=(resources.files("tunesmith.report") / "page.css").read_text(encoding="utf-8"),
-    )
+    folder = resources.files("tunesmith.report")
+    style = "\n".join((folder / name).read_text(encoding="utf-8") for name in styles)
+    return environment.get_template(template).render(style=style, **values)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tunesmith.report import charts, figures, panels, svg
+from tunesmith.report import charts, figures, panels, plan_charts, svg
 from tunesmith.report.read import Events, RunRecord
 
 Json = dict[str, Any]
@@ -192,10 +192,11 @@ def _curves(record: RunRecord) -> Json | None:
 
 
 def _trained(record: RunRecord) -> Json | None:
-    chart = charts.groups(record)
+    stages = (record.plan or {}).get("stages") or []
+    heads = [charts.stage_name(record, n) for n in range(len(stages))]
+    chart = charts.group_bars(stages, heads)
     if chart is None:
         return None
-    stages = (record.plan or {}).get("stages") or []
     by_stage = [{str(group.get("group")): group for group in stage.get("groups") or []} for stage in stages]
     names = list(dict.fromkeys(name for groups in by_stage for name in groups))
     rows = []
@@ -203,7 +204,6 @@ def _trained(record: RunRecord) -> Json | None:
         cells = [groups.get(name) for groups in by_stage]
         known = [cell for cell in cells if cell is not None]
         rows.append({"name": name, "parameters": known[0].get("parameters"), "cells": cells})
-    heads = [charts.stage_name(record, n) for n in range(len(stages))]
     return {"chart": chart, "rows": rows, "stages": heads, "plans": stages}
 
 
@@ -233,22 +233,44 @@ def _data(record: RunRecord) -> Json | None:
 def _plan(record: RunRecord) -> Json | None:
     if record.plan is None:
         return None
-    drawn = charts.memory(record)
     measured = record.measured or {}
+    names = [charts.stage_name(record, number) for number in range(len(record.plan["stages"]))]
+    forecast = (record.plan.get("time") or {}).get("stages") or []
     caches = (record.events or Events()).caches
     stages = []
     for number, stage in enumerate(record.plan["stages"]):
         took = measured.get("stages") or []
         recorded = [event for event in caches if event.get("stage") == number]
         time = took[number] if number < len(took) else {}
-        stages.append({"name": charts.stage_name(record, number), "plan": stage, "cached": recorded, "time": time})
+        guess = forecast[number] if number < len(forecast) else None
+        stages.append({"name": names[number], "plan": stage, "cached": recorded, "time": time, "guess": guess})
     return {
-        "memory": drawn,
+        "memory": plan_charts.memory_view(record.plan.get("memory") or {}, names, _measured_bytes(record)),
         "compared": _compared(record),
         "decisions": record.plan.get("decisions") or [],
         "stages": stages,
+        "timed": bool(forecast),
         "measured": record.measured is not None,
     }
+
+
+MEASURED_BYTES = (
+    ("allocated_peak_bytes", "measured: most that tensors held"),
+    ("peak_bytes", "measured peak above the start"),
+)
+"""What a run measures of memory, by its key in ``measured.json``."""
+
+
+def _measured_bytes(record: RunRecord) -> list[tuple[str, float]]:
+    """``(words, bytes)``. Like is set beside like: a plan predicts what the run adds to the process."""
+    measured = record.measured or {}
+    before = figures.as_number(measured.get("baseline_bytes")) or 0.0
+    told = []
+    for key, words in MEASURED_BYTES:
+        value = figures.as_number(measured.get(key))
+        if value is not None:
+            told.append((words, value - before if key == "peak_bytes" else value))
+    return told
 
 
 def _compared(record: RunRecord) -> list[tuple[str, str, str, str]]:
@@ -258,11 +280,16 @@ def _compared(record: RunRecord) -> list[tuple[str, str, str, str]]:
     peak, before = figures.as_number(measured.get("peak_bytes")), figures.as_number(measured.get("baseline_bytes"))
     above = peak - before if peak is not None and before is not None else None
     steps = sum(stage.get("steps") or 0 for stage in plan.get("stages") or []) or None
+    low, high = memory.get("classic_bytes") or (None, None)
+    time = (plan.get("time") or {}).get("seconds", plan.get("seconds"))
+    classic = plan_charts.CLASSIC.removesuffix("2.5 to 3")
     wanted = [
-        ("memory of tensors", memory.get("allocated_bytes"), None, figures.size),
+        ("memory of tensors", memory.get("allocated_bytes"), measured.get("allocated_peak_bytes"), figures.size),
         ("peak memory above the start of the run", memory.get("resident_bytes"), above, figures.size),
+        (f"the same by the {classic}2.5", low, above if low else None, figures.size),
+        (f"the same by the {classic}3", high, above if high else None, figures.size),
         ("peak memory of the process", None, peak, figures.size),
-        ("time", plan.get("seconds"), measured.get("seconds"), figures.duration),
+        ("time", time, measured.get("seconds"), figures.duration),
         ("optimizer steps", steps, measured.get("steps"), figures.number),
     ]
     out = []

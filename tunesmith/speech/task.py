@@ -29,6 +29,7 @@ from tunesmith.speech.segments import speech_windows
 from tunesmith.speech.showing import write_transcripts
 from tunesmith.speech.subtitles import Segment, joined, stitch
 from tunesmith.task import Task, TaskOptions
+from tunesmith.traits import DataReference
 from tunesmith.types import Facts, Finding, Preview, Row, Scores
 
 OVERLAP = 5.0
@@ -83,6 +84,8 @@ class SpeechTask(Task):
     base_rows: ClassVar[int] = 24
     key_columns = ("audio", "content", "start", "end", "text", "language", "under")
     pipeline_tag = "automatic-speech-recognition"
+    unit: ClassVar[str] = "hours"
+    references: ClassVar[Sequence[DataReference]] = (DataReference("Whisper", 50),)
     finding_codes = CODES
     longest: ClassVar[float] = 30.0
     """Seconds that a model hears at once, and that rows are cut to."""
@@ -200,6 +203,10 @@ class SpeechTask(Task):
         return found
 
     # Facts and findings
+
+    def amount(self, rows: Sequence[Row]) -> float:
+        """Hours of recordings."""
+        return sum(float(row.get("seconds") or 0.0) for row in rows) / 3600
 
     def speech_facts(self, rows: Sequence[Row]) -> tuple[dict[str, Any], list[str]]:
         """Languages, hours and how recordings vary, for the facts and for a person."""

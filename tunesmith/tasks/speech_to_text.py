@@ -132,7 +132,7 @@ class SpeechToText(SpeechTask):
             held_out,
             tokens=lambda text: len(self.tokenizer(text, add_special_tokens=False).input_ids) + 5,
             limit=limit,
-            hypotheses=self._hypotheses(rows) if self.options.check_transcripts else None,
+            hypotheses=self._hypotheses(rows) if self.options.check_transcripts and self.source.files else None,
         )
 
     def _hypotheses(self, rows: Sequence[Row]) -> dict[str, float]:

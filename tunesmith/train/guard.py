@@ -1,4 +1,4 @@
-"""What stops a run: numbers that are not finite, a request from outside, a batch that does not fit in memory.
+"""What stops a run: numbers that are not finite, a request from outside.
 
 It knows no modality; everything is said with the rows, the step and the last good checkpoint.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,10 +14,7 @@ from torch import nn
 
 from tunesmith.errors import UserError
 from tunesmith.train.job import Job
-from tunesmith.train.step import StepResult, accumulate, pieces_of, to_device
-
-if TYPE_CHECKING:
-    from tunesmith.train.loop import Loop
+from tunesmith.train.step import StepResult
 
 ROWS_NAMED = 8
 
@@ -60,36 +56,6 @@ def stop_asked(job: Job) -> int | None:
     slots = torch.zeros(job.engine.world, dtype=torch.int64)
     slots[job.engine.rank] = job.stop.asked or 0
     return int(job.engine.sum(slots).max().item()) or None
-
-
-def rehearse(loop: Loop, objective: nn.Module) -> None:
-    """Run the epoch's worst micro-batch forward and backward before step 1, and leave no trace of it.
-
-    Out of memory halves the micro-batch, aloud: the numbers do not change, because they are sums.
-    """
-    job = loop.job
-    lengths = np.asarray(job.sets["train"].lengths)
-    worst = np.argsort(lengths, kind="stable")[::-1][: job.recipe.batch.rows]
-    loader, address = job.sets["train"], loop.address(0)
-    while True:
-        piece = pieces_of(worst, loop.micro, job.engine.rank, job.engine.world)[0]
-        try:
-            with untouched_buffers(job.model):
-                batch = to_device(loader.batch(list(piece.rows), address), job.engine.device)
-                accumulate(objective, job.task, job.engine, [(piece, batch)], loop.around(address))
-            break
-        except (torch.OutOfMemoryError, MemoryError) as fault:
-            if loop.micro == 1:
-                raise UserError(
-                    "not even one row fits in memory",
-                    f"row {loader.ids[int(worst[0])]} of length {lengths[worst[0]]}",
-                    "shorten the rows, train fewer layers, or set engine.gradient_checkpointing: true",
-                ) from fault
-            loop.micro = max(1, loop.micro // 2)
-            loop.emit({"kind": "warning", "text": f"out of memory: the micro-batch is now {loop.micro} rows"})
-        finally:
-            for parameter in job.model.parameters():
-                parameter.grad = None
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from tunesmith.train.caching import (
     recorded_sets,
 )
 from tunesmith.train.checkpoint import Checkpoint
-from tunesmith.train.guard import check_finite, named_rows, rehearse, stop_asked, untouched_buffers
+from tunesmith.train.guard import check_finite, named_rows, stop_asked, untouched_buffers
 from tunesmith.train.job import Both, Job, Position, Swapped, step_event, steps_of
 from tunesmith.train.looking import evaluate, look, predicted
 from tunesmith.train.optim import (
@@ -42,6 +42,7 @@ from tunesmith.train.optim import (
     set_rates,
 )
 from tunesmith.train.recompute import recompute_blocks
+from tunesmith.train.rehearsal import rehearse
 from tunesmith.train.saving import differences, put_best, resume, save, widen_best
 from tunesmith.train.signals import stopped
 from tunesmith.train.step import Objective, grouped, optimizer_step, pieces_of, to_device
@@ -95,6 +96,11 @@ class Loop:
     def differences(self, checkpoint: Checkpoint) -> list[str]:
         """Names of tensors that a checkpoint lacks or holds with another value than the loop had at its end."""
         return differences(self, checkpoint)
+
+    def release(self) -> None:
+        """Give back the memory of weights, optimizer and average once all is saved; shapes and names stay."""
+        self.optimizer, self.average = None, None
+        self.job.model.to("meta")
 
     def emit(self, event: dict[str, Any]) -> None:
         """Hand an event to the run and to the watchers, and note what they ask for."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tunesmith.model.layers import LayerGroups
 from tunesmith.model.stages import LearningGroup
 from tunesmith.recipe import OptimizerSection, Stage
+from tunesmith.train.adamw8bit import AdamW8bit, state_bytes
 
 
 def parameter_groups(
@@ -49,9 +50,21 @@ def build_optimizer(groups: list[dict[str, Any]], settings: OptimizerSection) ->
     """The optimizer of a stage, without state."""
     if settings.name == "sgd":
         return torch.optim.SGD(groups, lr=0.0, momentum=settings.betas[0])
+    if settings.name == "adamw-8bit":
+        return AdamW8bit(groups, lr=0.0, betas=settings.betas, eps=settings.eps)
     # The fused kernel reads and writes every tensor once; it exists for the CPU and for CUDA.
     fused = all(p.device.type in ("cpu", "cuda") for group in groups for p in group["params"])
     return torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, eps=settings.eps, fused=fused)
+
+
+STATE_BYTES = {"adamw": 8, "sgd": 4}
+
+
+def optimizer_bytes(name: str, parameters: Iterable[nn.Parameter]) -> int:
+    """Bytes of the state that an optimizer of a recipe's name keeps for parameters; meta tensors will do."""
+    if name == "adamw-8bit":
+        return state_bytes(parameters)
+    return STATE_BYTES[name] * sum(parameter.numel() for parameter in parameters)
 
 
 def carry_state(old: torch.optim.Optimizer | None, new: torch.optim.Optimizer) -> int:

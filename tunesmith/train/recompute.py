@@ -5,12 +5,14 @@ It knows no model family: a block is whatever the layer groups call one.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 from torch.utils.checkpoint import checkpoint
 
 from tunesmith.model.layers import LayerGroups
+from tunesmith.model.ledger import shapes_again
 
 
 def recompute_blocks(layers: LayerGroups) -> int:
@@ -29,4 +31,12 @@ def recompute_blocks(layers: LayerGroups) -> int:
 
 
 def _recomputed(forward: Any, *args: Any, **kwargs: Any) -> Any:
-    return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+    again = shapes_again()
+    return checkpoint(
+        forward,
+        *args,
+        use_reentrant=False,
+        preserve_rng_state=False,
+        context_fn=lambda: (nullcontext(), again),
+        **kwargs,
+    )

@@ -1,0 +1,117 @@
+"""Passes of a model on the meta device, as counted operations: what lies below a boundary apart from what lies above.
+
+Nothing is computed and no weight is loaded.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tunesmith.model.operations import Work
+
+NO_SHAPE = (RuntimeError, NotImplementedError, TypeError, ValueError, IndexError, AttributeError, LookupError)
+"""What a model that computes with its own numbers raises where there are none."""
+TYPICAL = 3
+"""Batches of how many sizes are traced; what lies between is interpolated."""
+
+
+@dataclass
+class Pass:
+    """Operations of one pass: those that run before the boundary's last output, and the others."""
+
+    below: Work = field(default_factory=Counter)
+    above: Work = field(default_factory=Counter)
+
+    def work(self, *, cached: bool = False) -> Work:
+        """All operations; with the boundary's output at hand, those above it."""
+        return self.above if cached else self.below + self.above
+
+
+def traced(
+    model: nn.Module, run: Callable[[], Any], *, training: bool, precision: str = "fp32", seam: str | None = None
+) -> Pass | None:
+    """The operations of a pass.
+
+    Args:
+        model: On the meta device, frozen as the stage has it.
+        run: The pass; in training it gives the loss sums, through which the way back goes.
+        training: Forward and back in training mode, or forward alone in evaluation mode.
+        precision: What autocast computes in.
+        seam: Name of the module at the boundary of a cache.
+
+    Returns:
+        None where the model does not run by its shape alone.
+    """
+    import torch
+
+    from tunesmith.model.ledger import on_shapes
+    from tunesmith.model.operations import Counting, StandIns
+
+    found, counting = Pass(), Counting()
+    modes = [(module, module.training) for module in model.modules()]
+    model.train(training)
+    handle = None
+
+    def reached(_module: nn.Module, _given: Any, _output: Any) -> None:
+        found.below += counting.work
+        counting.work = Counter()
+
+    if seam is not None:
+        handle = model.get_submodule(seam).register_forward_hook(reached)
+    try:
+        with torch.set_grad_enabled(training), StandIns(), counting:
+            with on_shapes(precision):
+                sums = run()
+            if training:
+                torch.stack([value.float() for value in sums.values()]).sum().backward()  # type: ignore[no-untyped-call]
+    except NO_SHAPE:
+        # What was counted of a prediction before it needed numbers is nearly all there is; half a step is nothing.
+        if training or not any(operation.flops for operation in (found.below + counting.work)):
+            return None
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter in model.parameters():
+            parameter.grad = None
+        if handle is not None:
+            handle.remove()
+    found.above = counting.work
+    return found
+
+
+def over(
+    batches: Sequence[np.ndarray],
+    size: Callable[[np.ndarray], float],
+    cost: Callable[[np.ndarray], float | None],
+    *,
+    typical: int = TYPICAL,
+) -> float | None:
+    """The cost of all batches: of a few typical ones by their size, and between them by interpolation.
+
+    Args:
+        batches: Rows of each.
+        size: Of a batch, in positions.
+        cost: Of a batch; None where it can't be told.
+        typical: How many are asked for.
+    """
+    if not batches:
+        return 0.0
+    sizes = np.array([size(batch) for batch in batches])
+    order = np.argsort(sizes, kind="stable")
+    picked = {int(order[round(share * (len(order) - 1))]) for share in np.linspace(0, 1, typical)}
+    by_size = {float(sizes[i]): i for i in sorted(picked)}
+    known, costs = sorted(by_size), []
+    for at in known:
+        one = cost(batches[by_size[at]])
+        if one is None:
+            return None
+        costs.append(one)
+    return float(np.interp(sizes, known, costs).sum())
