@@ -1,6 +1,6 @@
 """The plan's memory against what runs took: predicted and measured bytes over a grid of tasks, methods and sizes.
 
-    python benchmarks/plan.py [--quick] [--json] [--cases text,language,...] [--one CELL]
+    python benchmarks/plan.py [--quick] [--json] [--cases text,language,...] [--again]
 
 Every cell is trained twice for a few steps, each time in a process of its own. ``allocated``: the most that torch's
 allocator had given out at once, told by its own reports to the profiler, and the weights. ``resident``: the most that
@@ -182,6 +182,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--quick", action="store_true", help="two cells; writes nothing")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--cases", default="", help="cells whose name begins so, separated by commas")
+    parser.add_argument("--again", action="store_true", help="put the rows of these cells in place of the kept ones")
     parser.add_argument("--kinds", default=",".join(KINDS), help="allocated, resident")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--kind", choices=KINDS, help=argparse.SUPPRESS)
@@ -199,12 +200,16 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
                 rows.append(apart(cell, kind, Path(folder)))
                 print(rows[-1]["case"], rows[-1].get("reason") or f"{error(rows[-1]):+.1%}", file=sys.stderr)
+    if given.again:
+        fresh = {row["case"]: row for row in rows}
+        before = json.loads((RESULTS / "plan.json").read_text(encoding="utf-8"))["results"]
+        rows = [fresh.get(row["case"], row) for row in before]
     report = {
         "benchmark": "plan", "quick": given.quick, "machine": machine(),
         "versions": package_versions(["tunesmith", *VERSIONS]), "summary": summary(rows), "results": rows,
     }  # fmt: skip
     print(json.dumps(report, indent=1) if given.json else table(report))
-    if not given.quick and not given.cases and given.kinds == ",".join(KINDS):
+    if given.again or (not given.quick and not given.cases and given.kinds == ",".join(KINDS)):
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / "plan.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return report

@@ -52,17 +52,34 @@ def outcome(scores: Mapping[str, Any]) -> str:
     )
 
 
+def predictions(result: Mapping[str, Any]) -> list[str]:
+    """How far predictions lie from what was measured, as the rows of a Markdown table."""
+    lines = ["| memory | of | cells | median error | 95th percentile | goal |", "|---|---|--:|--:|--:|---|"]
+    for name, one in result["summary"].items():
+        kind, of = name.split("/")
+        goal = one.get("goal")
+        words = f"{goal['median']:.0%}, {goal['95th']:.0%}" if goal else ""
+        of = {"predicted": "the plan", "classic": "the classic formula", "accelerate": "accelerate estimate-memory"}[of]
+        lines.append(f"| {kind} | {of} | {one['cells']} | {one['median']:.1%} | {one['95th']:.1%} | {words} |")
+    return lines
+
+
 def table(result: Mapping[str, Any]) -> str:
     """A benchmark's result as a Markdown table, with the machine it ran on below."""
+    if "summary" in result:
+        return "\n".join([*predictions(result), "", _where(result)])
     lines = ["| case | ours | peer | unit | ratio | goal |", "|---|--:|--:|---|--:|--:|"]
     for one in result["results"]:
         ours, peer, ratio, goal = (_number(one[name]) for name in ("ours", "peer", "ratio", "goal"))
         peer += f" ({one['peer_name']})" if one["peer_name"] else ""
         unit = one["unit"] or one.get("reason") or ""
         lines.append(f"| {one['case']} | {ours} | {peer} | {unit} | {ratio} | {goal} |")
+    return "\n".join([*lines, "", _where(result)])
+
+
+def _where(result: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    where = f"`benchmarks/{result['benchmark']}.py` on {_words(result['machine'])}; {versions}."
-    return "\n".join([*lines, "", where])
+    return f"`benchmarks/{result['benchmark']}.py` on {_words(result['machine'])}; {versions}."
 
 
 def _number(value: float | None) -> str:

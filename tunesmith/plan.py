@@ -42,6 +42,7 @@ class Plan:
         held: How frozen weights are held.
         target: The device that is planned for, where it is not the one here.
         room: Bytes that may be used there; None: memory is not limited.
+        evaluations: What a batch of evaluation takes, as far as it was looked at.
         outlook: What is foreseen beside memory, by the names of `OUTLOOK`.
     """
 
@@ -57,6 +58,7 @@ class Plan:
     room: int | None = None
     parameters: int = 0
     outlook: dict[str, Any] = field(default_factory=dict)
+    evaluations: dict[tuple[Any, ...], int] = field(default_factory=dict)
 
     @property
     def memory_stage(self) -> int:

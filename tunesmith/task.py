@@ -156,11 +156,12 @@ class Task(Traits, ABC):
         """Whether a prediction for this row can be right or wrong."""
         return True
 
-    def evaluation_bytes(self, model: nn.Module) -> int:
+    def evaluation_bytes(self, model: nn.Module, rows: int) -> int:
         """About how much memory a batch of predictions takes beside the weights; 0 where it is less than a step's.
 
         Args:
             model: On the meta device.
+            rows: The most that are predicted together.
         """
         return 0
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tunesmith.model.dropout import address_dropout
 from tunesmith.model.layers import LayerGroups
 from tunesmith.model.ledger import step_held
-from tunesmith.model.memory import WORKSPACE_BYTES, block_estimate, plan_memory, saved_bytes
+from tunesmith.model.memory import block_estimate, plan_memory, saved_bytes, workspace_bytes
 from tunesmith.train.optim import optimizer_bytes
 
 
@@ -90,7 +90,7 @@ def test_weights_and_optimizer_are_exact(train: Any, optimizer: str) -> None:
     assert plan.average == _bytes(learning)
     assert plan.traced
     assert plan.allocated == plan.weights + plan.optimizer + plan.average + plan.step
-    assert plan.resident == plan.allocated + WORKSPACE_BYTES
+    assert plan.resident == plan.allocated + plan.workspace
     assert sum(plan.parts().values()) == plan.resident
     held = step_held(shape, run_shape)
     left = held.end - _bytes(p.grad for p in learning)
@@ -128,6 +128,20 @@ def test_autocast_on_the_shape_holds_what_autocast_holds() -> None:
     foreseen = step_held(shape, run_shape, precision="bf16").most
     assert foreseen == pytest.approx(_most_allocated(step), rel=0.05)
     assert foreseen < 0.9 * step_held(shape, run_shape).most
+
+
+def test_what_stands_beside_tensors_grows_with_them_and_is_less_on_a_gpu() -> None:
+    shape, run = _pair("bert", "all", "meta")
+    held = step_held(shape, run)
+    beside = workspace_bytes(shape, held, recomputed=False, gpu=False)
+    assert 0.2 * held.most <= beside <= 0.35 * held.most
+    kept = workspace_bytes(shape, held, recomputed=True, gpu=False)
+    assert kept >= beside
+    filters = nn.Sequential(nn.Conv2d(3, 64, 3, device="meta"))
+    pictures = step_held(filters, lambda: filters(torch.zeros(2, 3, 64, 64, device="meta")).sum())
+    assert pictures.widest > 2 * 3 * 64 * 64 * 4
+    assert workspace_bytes(filters, pictures, recomputed=False, gpu=False) > 0.5 * pictures.widest
+    assert workspace_bytes(filters, pictures, recomputed=False, gpu=True) < 1.05 * (64 << 20)
 
 
 def test_activations_are_told_apart_by_layer_group() -> None:

@@ -51,7 +51,13 @@ def stage_memories(
     recipe, task = prepared.source.recipe, prepared.task
     batch, lengths = _worst_batch(task, train, micro)
     most = train.together(recipe.batch.eval_rows, plan.device.partition(":")[0])
-    evaluation = task.evaluation_bytes(model) or _evaluation(prepared, model, dropout, train, most, plan.precision)
+    together = min(most, len(prepared.held_out))
+    key = (most, together, plan.precision, id(model))
+    if key not in plan.evaluations:
+        # It does not depend on the rows of a pass that learns, and of a large model it takes as long as a step.
+        plan.evaluations[key] = task.evaluation_bytes(model, together) or _evaluation(
+            prepared, model, dropout, train, most, plan.precision
+        )
     width = getattr(getattr(model, "config", None), "hidden_size", 1024)
     apart = layers.modules()
     found = []
@@ -71,9 +77,11 @@ def stage_memories(
             cached=cache["bytes"] or 0 if cache["use"] else 0,
             estimate=block_estimate(sum(lengths), width, blocks),
             precision=plan.precision,
-            evaluation=evaluation,
+            evaluation=plan.evaluations[key],
             passes=1 if micro >= recipe.batch.rows else 2,
             groups=apart,
+            recomputed=recipe.engine.gradient_checkpointing,
+            gpu=plan.device != "cpu",
             around=lambda: dropout.over(range(1, micro + 1), lengths if task.packed else None),
         )
         found.append(one)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tunesmith.devices import Device
-from tunesmith.forecast.passes import Pass, over, traced
+from tunesmith.forecast.passes import NO_SHAPE, Pass, over, traced
 from tunesmith.forecast.pricing import Pricing, measured_pricing, stated_pricing
 from tunesmith.forecast.writing import base_seconds, written_seconds
 from tunesmith.machine import available_cores
@@ -39,6 +39,8 @@ RANGE_STEPS = 50
 PROBED_BATCHES = 6
 """Passes of a few rows that it takes to find and prove a cache's boundary."""
 PROBE_ROWS = 4
+MANY_BLOCKS = 16
+"""From so many blocks on a pass is traced for two sizes of batches only, or planning would take too long."""
 
 
 @dataclass
@@ -56,6 +58,7 @@ class Forecast:
     unknown: list[str] = field(default_factory=list)
     row_seconds: float = 0.0
     row_bytes: int = 1
+    largest: tuple[float, float] = (0.0, 0.0)
     read: dict[tuple[int, int], float | None] = field(default_factory=dict)
     _forward: dict[Any, float | None] = field(default_factory=dict)
     _loaders: list[Loader] = field(default_factory=list)
@@ -176,7 +179,12 @@ class Forecast:
 
     def bases(self) -> None:
         """Scoring what one has without training: the candidates on training rows, the chosen one on held-out rows."""
-        self.add("scoring the base", base_seconds(self))
+        try:
+            seconds = base_seconds(self)
+        except NO_SHAPE:
+            # A candidate that is made from the weights themselves.
+            seconds = None
+        self.add("scoring the base", seconds)
         self.add("scoring the base", self._probes())
 
     def _probes(self) -> float | None:
@@ -204,8 +212,8 @@ class Forecast:
         seam = cache["boundary"] if cache["use"] else None
         total = sum(self._record(seam, cache["bytes"])) if seam is not None else 0.0
         steps = self.plan.stages[index]["steps"]
-        total += self.add("rehearsal", self._rehearsed(seam))
         total += self.add("steps", self._steps(index, steps, seam))
+        total += self.add("rehearsal", self._rehearsed(seam))
         epochs = -(-steps // max(1, -(-len(self.sets["train"]) // recipe.batch.rows)))
         if "validation" in self.sets:
             one = self.predicted("validation", task.validate, seam)
@@ -240,9 +248,14 @@ class Forecast:
 
         def cost(rows: np.ndarray) -> float | None:
             found = self.passed(loader, rows, lambda batch: task.loss(self.model, batch), training=True, seam=seam)
-            return None if found is None else self.pricing.seconds(found.work(cached=seam is not None), training=True)
+            if found is None:
+                return None
+            seconds = self.pricing.seconds(found.work(cached=seam is not None), training=True)
+            self.largest = max(self.largest, (self.size(loader)(rows), seconds))
+            return seconds
 
-        computed = over(pieces, self.size(loader), cost)
+        self.largest = (0.0, 0.0)
+        computed = over(pieces, self.size(loader), cost, typical=2 if len(self.layers.blocks) > MANY_BLOCKS else 3)
         if computed is None:
             return None
         computed += self.host(loader, len(pieces), sum(map(len, pieces)), drawn=task.random and not loader.views)
@@ -253,21 +266,21 @@ class Forecast:
 
     def _rehearsed(self, seam: str | None) -> float | None:
         """The longest rows forward and back before the first step, and those that are judged, where all of it runs."""
-        loader, recipe = self.sets["train"], self.prepared.source.recipe
-        task, longest = self.prepared.task, np.argsort(np.asarray(loader.lengths), kind="stable")[::-1]
-        worst = longest[: self.plan.micro]
-        found = self.passed(loader, worst, lambda batch: task.loss(self.model, batch), training=True, seam=seam)
-        if found is None:
+        from tunesmith.data.loader import sorted_batches
+
+        loader, recipe, task = self.sets["train"], self.prepared.source.recipe, self.prepared.task
+        size, seconds = self.largest
+        if not size:
             return None
-        seconds = self.pricing.seconds(found.work(cached=seam is not None), training=True)
-        seconds *= min(2, -(-min(recipe.batch.rows, len(loader)) // self.plan.micro))
+        found = seconds * self.size(loader)(longest(loader, self.plan.micro)) / size
+        found *= min(2, -(-min(recipe.batch.rows, len(loader)) // self.plan.micro))
         judged = self.sets.get("validation", self.sets["held_out"])
         if seam is None and (task.one_pass or task.validation_goal is not None):
             count = judged.together(recipe.batch.eval_rows, self.plan.device.partition(":")[0])
-            rows = np.argsort(np.asarray(judged.lengths), kind="stable")[::-1][:count]
-            seen = self.passed(judged, rows, lambda batch: task.validate(self.model, batch))
-            seconds += 0.0 if seen is None else self.pricing.seconds(seen.work())
-        return seconds
+            batches, whole = sorted_batches(judged.lengths, count), self.forward(judged, task.validate)
+            share = self.size(judged)(batches[0]) / sum(map(self.size(judged), batches))
+            found += (whole or 0.0) * share
+        return found
 
     def _replayed(self, index: int, pieces: Sequence[np.ndarray]) -> float:
         """Reading activations from the mapped store: row by row, each once through memory."""
@@ -308,6 +321,11 @@ class Forecast:
             self.add(part, self.predicted(judged, task.predict))
         size = sum(t.nbytes for t in self.model.parameters())
         self.add(part, size / self.pricing.disk[0] + size / self.pricing.disk[1])
+
+
+def longest(loader: Loader, count: int) -> np.ndarray:
+    """The longest rows of a set, as many as that."""
+    return np.argsort(np.asarray(loader.lengths), kind="stable")[::-1][:count]
 
 
 def predict_time(

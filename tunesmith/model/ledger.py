@@ -37,12 +37,14 @@ class Held:
         most: Bytes, parameters and buffers not counted.
         by: The same by who made it: a layer group, `GRADIENTS`, or `BACKWARD` for what the backward pass made.
         widest: Most bytes that one convolution's library lays out anew, beside what torch's allocator knows of.
+        made: Bytes of all that was made going forward, whether it was kept or not.
         end: Bytes that are left when a step is over: its gradients.
     """
 
     most: int = 0
     by: dict[str, int] = field(default_factory=dict)
     widest: int = 0
+    made: int = 0
     end: int = 0
 
 
@@ -88,6 +90,8 @@ class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._labels[key] = self.label
         self.by[self.label] = self.by.get(self.label, 0) + size
         self.now += size
+        if self.label != BACKWARD:
+            self.held.made += size
         if self.now > self.held.most:
             self.held.most, self.held.by = self.now, dict(self.by)
         # A storage's own object stays the same for as long as C++ holds it; a tensor's does not stand for its storage.

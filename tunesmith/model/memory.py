@@ -19,8 +19,17 @@ from tunesmith.model.ledger import BACKWARD, GRADIENTS, Held, MetaAnswers, own_s
 
 __all__ = ["MemoryPlan", "MetaAnswers", "block_estimate", "passing_bytes", "plan_memory", "saved_bytes"]
 
-WORKSPACE_BYTES = 64 << 20
-"""Scratch of the matrix library and the allocator's slack on a CPU in fp32."""
+HEAP_SHARE, HEAP_LEAST, HEAP_LEAST_SHARE = 0.2, 32 << 20, 0.15
+"""What a CPU's heap holds beyond what a step's tensors do: holes between them, and scratch of the libraries."""
+LAID_OUT_SHARE = 0.5
+"""How much of what a convolution's library lays out anew stands beside the tensors at the worst moment."""
+RECOMPUTED_SHARE = 0.55
+"""Share of all that is made going forward that a CPU's heap keeps, though blocks are computed again going back.
+
+Tensors of a few megabytes that come and go between those that stay leave holes, which the heap seldom gives back.
+"""
+GPU_BYTES, GPU_SHARE = 64 << 20, 0.05
+"""The same on a GPU, whose caching allocator keeps whole blocks: the libraries' workspace, and what does not fit."""
 
 OUTSIDE = ("head", "other")
 """Labels of the ledger that are no layer of the trunk: the head, the loss and what lies between."""
@@ -130,6 +139,8 @@ def plan_memory(
     passes: int = 1,
     groups: Mapping[str, Sequence[nn.Module]] | None = None,
     around: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    recomputed: bool = False,
+    gpu: bool = False,
 ) -> MemoryPlan:
     """Predict the memory of one stage.
 
@@ -145,6 +156,8 @@ def plan_memory(
         passes: 1, or 2 where a step has several micro-batches: gradients then stand while the next one runs.
         groups: Modules by layer group, to tell activations apart.
         around: A context for forward and backward pass together.
+        recomputed: Whether blocks are computed again going back.
+        gpu: Whether the step runs on a GPU.
     """
     learning = [p for p in model.parameters() if p.requires_grad]
     numbers = sum(p.numel() for p in learning)
@@ -163,13 +176,31 @@ def plan_memory(
         average=numbers * 4 if average else 0,
         activations=sum(by.values()),
         cached=cached,
-        workspace=WORKSPACE_BYTES + held.widest,
+        workspace=workspace_bytes(model, held, recomputed=recomputed, gpu=gpu),
         traced=traced,
         evaluation=evaluation,
         logits=logits,
         backward=backward,
         groups={name: size for name, size in by.items() if size},
     )
+
+
+def workspace_bytes(model: nn.Module, held: Held, *, recomputed: bool, gpu: bool) -> int:
+    """What stands beside a step's tensors: scratch of the libraries, and holes that the allocator leaves.
+
+    Estimated, by shares that were measured on a CPU over the grid of ``benchmarks/plan.py``.
+    """
+    if gpu:
+        return int(GPU_BYTES + GPU_SHARE * held.most)
+    laid_out = LAID_OUT_SHARE * held.widest
+    if held.widest:
+        kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
+        filters = [m.weight for m in model.modules() if isinstance(m, kinds)]
+        laid_out += sum(weight.numel() * weight.element_size() for weight in filters)
+    heap = HEAP_SHARE * held.most + min(HEAP_LEAST, HEAP_LEAST_SHARE * held.most)
+    if recomputed:
+        heap = max(heap, RECOMPUTED_SHARE * held.made - held.most)
+    return int(heap + laid_out)
 
 
 def block_estimate(tokens: int, width: int, blocks: int) -> int:

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from tunesmith.model.ledger import MetaAnswers
 
@@ -116,9 +115,8 @@ def _operation(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: A
     # What is computed in place or into a given tensor costs what it costs otherwise.
     name = func.overloadpacket.__name__
     given = {key: value for key, value in kwargs.items() if key != "out"}
-    ins = [x for x in tree_leaves((args, given)) if isinstance(x, Tensor)]
-    outs = [x for x in tree_leaves(out) if isinstance(x, Tensor)]
-    if not outs or (func.is_view if hasattr(func, "is_view") else False) or _aliases(name, ins, outs):
+    ins, outs = _tensors((*args, *given.values())), _tensors((out,))
+    if not outs or getattr(func, "is_view", False) or _aliases(name, ins, outs):
         return Operation(VIEW)
     if name in ("empty", "empty_like", "new_empty", "empty_strided", "detach"):
         return Operation(VIEW)
@@ -133,6 +131,17 @@ def _operation(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: A
     if any(part in name for part in ("scaled_dot_product", "flash_attention", "efficient_attention")):
         return _attention(name, args, moved, dtype)
     return Operation(FUNCTION if any(part in name for part in _FUNCTIONS) else MOVE, bytes=moved, dtype=dtype)
+
+
+def _tensors(values: Sequence[Any]) -> list[Tensor]:
+    """The tensors among the arguments of an operation, which may lie in lists; quicker than walking any tree."""
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, (list, tuple)):
+            found += _tensors(value)
+    return found
 
 
 def _product(name: str, args: Sequence[Any], moved: int, dtype: str) -> Operation:

@@ -150,12 +150,12 @@ class CausalLM(DecoderTask):
             found.append(Preview(str(row["id"]), tuple(coloured(self.tokenizer, kept)), note))
         return found
 
-    def evaluation_bytes(self, model: nn.Module) -> int:
+    def evaluation_bytes(self, model: nn.Module, rows: int) -> int:
         """Keys and values of the answers that are written together, with all examples in their prompts."""
         if self.scorer is None:
             return 0
         values = self.facts.values
-        return answering_bytes(model, values["longest_prompt"], values["max_new_tokens"], WRITTEN_TOGETHER)
+        return answering_bytes(model, values["longest_prompt"], values["max_new_tokens"], min(rows, WRITTEN_TOGETHER))
 
     # Rows to sums
 

@@ -368,13 +368,13 @@ class TextToImage(GenerationTask):
             made["note"] = f"the vectors of {self.options.token} are not in it: model/{EMBEDDING_FILE} holds them"
         return made
 
-    def evaluation_bytes(self, model: nn.Module) -> int:
+    def evaluation_bytes(self, model: nn.Module, rows: int) -> int:
         """What a batch of pictures takes while it is made: twice the rows through the denoiser, then the VAE."""
         from tunesmith.model.memory import passing_bytes
 
         assert isinstance(model, LatentDiffusion)
         side = self.feeding.side
-        rows = min(WRITTEN_TOGETHER, self.cpu_rows or WRITTEN_TOGETHER)
+        rows = min(rows, WRITTEN_TOGETHER)
         tokens = {name: ids[None].expand(rows, -1).to("meta") for name, ids in self.token_ids("").items()}
         latents = torch.zeros(rows, *self._latent(model, (side, side)), device="meta")
         times = torch.zeros(rows, dtype=torch.int64, device="meta")
