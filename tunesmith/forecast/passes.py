@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 NO_SHAPE = (RuntimeError, NotImplementedError, TypeError, ValueError, IndexError, AttributeError, LookupError)
 """What a model that computes with its own numbers raises where there are none."""
+CALLS_SEEN, MOST_CALLS = 4, 64
+"""After how many calls of the model a pass that calls it once a token is told, and any other is given up."""
 TYPICAL = 3
 """Batches of how many sizes are traced; what lies between is interpolated."""
 
@@ -36,7 +39,13 @@ class Pass:
 
 
 def traced(
-    model: nn.Module, run: Callable[[], Any], *, training: bool, precision: str = "fp32", seam: str | None = None
+    model: nn.Module,
+    run: Callable[[], Any],
+    *,
+    training: bool,
+    precision: str = "fp32",
+    seam: str | None = None,
+    repeats: int | None = None,
 ) -> Pass | None:
     """The operations of a pass.
 
@@ -46,6 +55,9 @@ def traced(
         training: Forward and back in training mode, or forward alone in evaluation mode.
         precision: What autocast computes in.
         seam: Name of the module at the boundary of a cache.
+        repeats: How often a prediction calls the model where it calls it once a token (transformers' ``generate``).
+            Shapes do not end that, so it is cut off after a few calls: what runs until the second one reads the input,
+            what runs between the third and the fourth writes one token.
 
     Returns:
         None where the model does not run by its shape alone.
@@ -56,22 +68,35 @@ def traced(
     from tunesmith.model.operations import Counting, StandIns
 
     found, counting = Pass(), Counting()
+    begun: list[Work] = []
     modes = [(module, module.training) for module in model.modules()]
     model.train(training)
-    handle = None
 
     def reached(_module: nn.Module, _given: Any, _output: Any) -> None:
         found.below += counting.work
         counting.work = Counter()
 
-    if seam is not None:
-        handle = model.get_submodule(seam).register_forward_hook(reached)
+    def called(_module: nn.Module, _given: Any) -> None:
+        begun.append(found.below + counting.work)
+        if len(begun) == (CALLS_SEEN if repeats else MOST_CALLS) and not training:
+            raise _Enough
+
     try:
-        with torch.set_grad_enabled(training), StandIns(), counting:
-            with on_shapes(precision):
-                sums = run()
-            if training:
-                torch.stack([value.float() for value in sums.values()]).sum().backward()  # type: ignore[no-untyped-call]
+        with ExitStack() as hooks:
+            hooks.callback(model.register_forward_pre_hook(called).remove)
+            if seam is not None:
+                hooks.callback(model.get_submodule(seam).register_forward_hook(reached).remove)
+            with torch.set_grad_enabled(training), StandIns(), counting:
+                with on_shapes(precision):
+                    sums = run()
+                if training:
+                    torch.stack([value.float() for value in sums.values()]).sum().backward()  # type: ignore[no-untyped-call]
+    except _Enough:
+        if repeats is None:
+            return None
+        # Before the second call the input is read; a boundary lies in that.
+        token = begun[3] - begun[2]
+        counting.work = begun[1] - found.below + Counter({one: count * (repeats - 1) for one, count in token.items()})
     except NO_SHAPE:
         # What was counted of a prediction before it needed numbers is nearly all there is; half a step is nothing.
         if training or not any(operation.flops for operation in (found.below + counting.work)):
@@ -81,10 +106,12 @@ def traced(
             module.training = mode
         for parameter in model.parameters():
             parameter.grad = None
-        if handle is not None:
-            handle.remove()
     found.above = counting.work
     return found
+
+
+class _Enough(Exception):
+    """Ends a prediction on shapes, which would never come to an end by itself."""
 
 
 def over(

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tunesmith.devices import Device
-from tunesmith.forecast.passes import NO_SHAPE, Pass, over, traced
+from tunesmith.forecast.passes import Pass, over, traced
 from tunesmith.forecast.pricing import Pricing, measured_pricing, stated_pricing
-from tunesmith.forecast.writing import base_seconds, written_seconds
+from tunesmith.forecast.writing import base_seconds, says_otherwise, tokens_written, writes, written_seconds
 from tunesmith.machine import available_cores
 from tunesmith.prepare import Prepared
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from tunesmith.model.layers import LayerGroups
     from tunesmith.plan import Plan
 
-HOST_ROWS, HOST_SECONDS = 64, 1.0
-"""At most how many rows are prepared, and for how long, to measure what preparing one takes here."""
+HOST_ROWS, ENCODED_TOGETHER, HOST_SECONDS = 64, 8, 1.0
+"""At most how many rows are encoded, how many at a time, and for how long, to measure what one takes here."""
 STEP_CALLS, BATCH_CALLS = 120, 40
 """What a step does beside the model, in calls (counts, rates, the event), and what a batch of predictions does."""
 PARAMETER_CALLS = 2
@@ -89,12 +89,15 @@ class Forecast:
         *,
         training: bool = False,
         seam: str | None = None,
+        repeats: int | None = None,
     ) -> Pass | None:
-        """The operations of one batch."""
+        """The operations of one batch. Where rows are padded to the longest, it stands for all, and is encoded once."""
         import torch
 
         from tunesmith.train.step import to_device
 
+        if not self.prepared.task.packed:
+            rows = np.full(len(rows), rows[int(np.argmax(np.asarray(loader.lengths)[rows]))])
         batch = to_device(loader.batch(rows), torch.device("meta"))
         lengths = [int(loader.lengths[i]) for i in rows] if self.prepared.task.packed else None
 
@@ -102,29 +105,39 @@ class Forecast:
             with self.dropout.over(range(1, len(rows) + 1), lengths):
                 return run(batch)
 
-        return traced(self.model, within, training=training, precision=self.plan.precision, seam=seam)
+        precision = self.plan.precision
+        return traced(self.model, within, training=training, precision=precision, seam=seam, repeats=repeats)
 
     def forward(
-        self, loader: Loader, predict: Callable[..., Any], *, seam: str | None = None, below: bool = False
+        self,
+        loader: Loader,
+        predict: Callable[..., Any],
+        *,
+        seam: str | None = None,
+        below: bool = False,
+        base: bool = False,
     ) -> float | None:
         """Seconds of predictions for all rows, or of recording what lies below a boundary.
 
         What is frozen makes no difference to it, so that each is traced once for all stages.
         """
-        known = (id(loader), getattr(predict, "__func__", predict), seam, below)
+        tokens = tokens_written(self.prepared.task.facts.values, base=base)
+        known = (id(loader), getattr(predict, "__func__", predict), seam, below, tokens)
         if known not in self._forward:
-            self._forward[known] = self._all_forward(loader, predict, seam, below)
+            self._forward[known] = self._all_forward(loader, predict, seam, below, tokens)
             self._loaders.append(loader)
         return self._forward[known]
 
-    def _all_forward(self, loader: Loader, predict: Callable[..., Any], seam: str | None, below: bool) -> float | None:
+    def _all_forward(
+        self, loader: Loader, predict: Callable[..., Any], seam: str | None, below: bool, tokens: int | None
+    ) -> float | None:
         from tunesmith.data.loader import sorted_batches
 
         most = loader.together(self.prepared.source.recipe.batch.eval_rows, self.plan.device.partition(":")[0])
         batches = sorted_batches(loader.lengths, most)
 
         def cost(rows: np.ndarray) -> float | None:
-            found = self.passed(loader, rows, lambda batch: predict(self.model, batch), seam=seam)
+            found = self.passed(loader, rows, lambda batch: predict(self.model, batch), seam=seam, repeats=tokens)
             if found is None:
                 return None
             work = found.below if below else found.work(cached=seam is not None)
@@ -144,14 +157,12 @@ class Forecast:
 
     # Parts
 
-    def predicted(self, name: str, predict: Callable[..., Any], seam: str | None = None) -> float | None:
-        """Seconds of predictions for a set; by writing where the task's own are no single pass."""
+    def predicted(self, loader: Loader, predict: Callable[..., Any], seam: str | None = None) -> float | None:
+        """Seconds of predictions for all rows; by writing where they are no single pass."""
         task = self.prepared.task
-        loader = self.sets[name]
-        # Where both are judged by the same, ``predict`` writes nothing that ``validate`` does not say.
-        if task.one_pass or predict != task.predict or task.validation_metric[0] == task.goal:
-            return self.forward(loader, predict, seam=seam)
-        return written_seconds(self, loader, base=False)
+        if writes(task) and (predict == task.predict or not says_otherwise(task)):
+            return written_seconds(self, loader, base=False)
+        return self.forward(loader, predict, seam=seam)
 
     def prepare(self, spent: float) -> None:
         """Reading, checking and encoding the rows, and loading the weights.
@@ -162,13 +173,12 @@ class Forecast:
         loader, task = self.sets["train"], self.prepared.task
         rows = [loader.rows[i] for i in range(0, len(loader.rows), max(1, len(loader.rows) // HOST_ROWS))][:HOST_ROWS]
         began, examples = time.perf_counter(), []
-        if task.random:
-            for number, row in enumerate(rows):
-                examples.append(task.encode(row, np.random.default_rng(number)))
-                if time.perf_counter() - began > HOST_SECONDS:
-                    break
-        else:
-            examples = task.encode_many(rows)
+        for start in range(0, len(rows), ENCODED_TOGETHER):
+            some = rows[start : start + ENCODED_TOGETHER]
+            drawn = [task.encode(row, np.random.default_rng(start)) for row in some] if task.random else None
+            examples += drawn if drawn is not None else task.encode_many(some)
+            if time.perf_counter() - began > HOST_SECONDS:
+                break
         self.row_seconds = (time.perf_counter() - began) / max(1, len(examples))
         self.row_bytes = max(1, sum(getattr(x, "nbytes", 0) for x in examples[0].values())) if examples else 1
         self.add("reading and planning", spent)
@@ -181,7 +191,7 @@ class Forecast:
         """Scoring what one has without training: the candidates on training rows, the chosen one on held-out rows."""
         try:
             seconds = base_seconds(self)
-        except NO_SHAPE:
+        except (RuntimeError, NotImplementedError):
             # A candidate that is made from the weights themselves.
             seconds = None
         self.add("scoring the base", seconds)
@@ -190,12 +200,16 @@ class Forecast:
     def _probes(self) -> float | None:
         from tunesmith.plan import loader_of
 
-        found = 0.0
+        found, held = 0.0, self.sets["held_out"]
+        known = set(held.ids)
         for rows in self.prepared.task.probes(self.prepared.held_out).values():
-            one = self.forward(loader_of(self.prepared, rows), self.prepared.task.validate)
+            # The held-out rows under other conditions are as long as they were, and costly to encode.
+            same = len(rows) > 0 and all(str(row["id"]) in known for row in rows)
+            loader = held if same else loader_of(self.prepared, rows)
+            one = self.predicted(loader, self.prepared.task.validate)
             if one is None:
                 return None
-            found += one
+            found += one * (len(rows) / max(1, len(held)) if same else 1.0)
         return found
 
     def stage(self, index: int) -> float:
@@ -216,12 +230,12 @@ class Forecast:
         total += self.add("rehearsal", self._rehearsed(seam))
         epochs = -(-steps // max(1, -(-len(self.sets["train"]) // recipe.batch.rows)))
         if "validation" in self.sets:
-            one = self.predicted("validation", task.validate, seam)
+            one = self.predicted(self.sets["validation"], task.validate, seam)
             total += self.add("evaluations", None if one is None else one * epochs)
         if "samples" in self.sets and not task.one_pass:
             self.add("samples", None)
         replayed = seam if task.one_pass else None
-        return total + self.add("evaluations", self.predicted("held_out", task.predict, replayed))
+        return total + self.add("evaluations", self.predicted(self.sets["held_out"], task.predict, replayed))
 
     def _record(self, seam: str | None, size: int) -> Sequence[float]:
         from tunesmith.train.caching import recorded_sets
@@ -313,12 +327,12 @@ class Forecast:
         part, task = "closing proof", self.prepared.task
         last = self.plan.stages[-1]["cache"]["use"] if self.plan.stages else False
         again = 1 + int((last and task.one_pass) or "validation" in self.sets)
-        one = self.predicted("held_out", task.predict)
+        one = self.predicted(self.sets["held_out"], task.predict)
         self.add(part, None if one is None else again * one)
         self.add(part, self._probes())
         if type(task).calibrate is not Task.calibrate:
             judged = "validation" if "validation" in self.sets else "train"
-            self.add(part, self.predicted(judged, task.predict))
+            self.add(part, self.predicted(self.sets[judged], task.predict))
         size = sum(t.nbytes for t in self.model.parameters())
         self.add(part, size / self.pricing.disk[0] + size / self.pricing.disk[1])
 

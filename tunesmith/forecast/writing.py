@@ -5,24 +5,50 @@ It knows how answers are written (``model.generation``); no rates and no modalit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tunesmith.forecast.passes import traced
+from tunesmith.forecast.passes import over, traced
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from tunesmith.data.loader import Loader
     from tunesmith.forecast.time import Forecast
+    from tunesmith.task import Task
 
 TOKEN_CALLS = 200
 """What transformers does for every token beside the model, in calls: masks, positions, the next token, who is done."""
 LONGEST_TO_USUAL = 1.25
 """``max_new_tokens: auto`` is a quarter more than the longest usual answer."""
+
+
+def tokens_written(values: Mapping[str, Any], *, base: bool) -> int | None:
+    """How many tokens the longest of some answers has, by the task's facts; None where it writes none.
+
+    Args:
+        values: The task's facts.
+        base: Whether the untrained model writes, which often does not know when to end.
+    """
+    if "max_new_tokens" not in values:
+        return None
+    most = int(values["max_new_tokens"])
+    return most if base else max(1, int(most / LONGEST_TO_USUAL))
+
+
+def says_otherwise(task: Task) -> bool:
+    """Whether validation predicts in a way of its own."""
+    from tunesmith.task import Task
+
+    return type(task).validate is not Task.validate
+
+
+def writes(task: Task) -> bool:
+    """Whether predictions are more than one pass: not where they are judged by what ``validate`` says of one."""
+    return not task.one_pass and not (says_otherwise(task) and task.validation_metric[0] == task.goal)
 
 
 def written_seconds(forecast: Forecast, loader: Loader, *, base: bool) -> float | None:
@@ -36,19 +62,19 @@ def written_seconds(forecast: Forecast, loader: Loader, *, base: bool) -> float 
     from tunesmith.data.loader import sorted_batches
     from tunesmith.model.generation import WRITTEN_TOGETHER
 
-    task = forecast.prepared.task
-    scored = forecast.forward(loader, task.validate)
-    if scored is None:
-        return None
-    most = loader.together(min(forecast.prepared.source.recipe.batch.eval_rows, WRITTEN_TOGETHER), "cpu")
-    found = scored
-    for rows in sorted_batches(loader.lengths, most):
-        batch = loader.batch(rows)
-        one = _answers(forecast, batch, base=base)
-        if one is None:
-            return None
-        found += one
-    return found
+    task, device = forecast.prepared.task, forecast.plan.device.partition(":")[0]
+    scored = forecast.forward(loader, task.validate) if says_otherwise(task) else 0.0
+    most = loader.together(min(forecast.prepared.source.recipe.batch.eval_rows, WRITTEN_TOGETHER), device)
+    batches = sorted_batches(loader.lengths, most)
+
+    if "prompts" not in loader.batch(batches[0][:1]):
+        return forecast.forward(loader, task.predict, base=base)
+
+    def cost(rows: np.ndarray) -> float | None:
+        return _answers(forecast, loader.batch(rows), base=base)
+
+    written = over(batches, forecast.size(loader), cost, typical=2)
+    return None if scored is None or written is None else scored + written
 
 
 def base_seconds(forecast: Forecast) -> float | None:
@@ -57,19 +83,15 @@ def base_seconds(forecast: Forecast) -> float | None:
     Each candidate is scored on training rows, by which one is chosen. The costliest is taken to be that one, which is
     then scored on the held-out rows; where answers are written, another is shown beside it.
     """
-    from tunesmith.plan import loader_of
-
     task, rows, held = forecast.prepared.task, forecast.prepared.train, forecast.sets["held_out"]
-    if not task.one_pass and task.validation_metric[0] != task.goal:
+    if writes(task):
         return _written_bases(forecast)
-    candidates = list(task.bases(forecast.model, rows).values())
-    step = max(1, len(rows) // task.base_rows)
-    sample = [row for row in (rows[i] for i in range(0, len(rows), step)) if task.can_judge(row)][: task.base_rows]
-    loader = loader_of(forecast.prepared, sample)
     # A candidate that asks the model nothing (the majority class) has no operations to count.
-    chosen = [forecast.forward(held, predict) or 0.0 for predict in candidates]
-    tried = [forecast.forward(loader, predict) or 0.0 for predict in candidates] if len(candidates) > 1 else []
-    return sum(tried) + max(chosen)
+    candidates = task.bases(forecast.model, rows).values()
+    chosen = [forecast.forward(held, predict, base=True) or 0.0 for predict in candidates]
+    # Training rows are taken to be as long as the held-out ones.
+    share = min(task.base_rows, len(rows)) / max(1, len(held)) if len(chosen) > 1 else 0.0
+    return share * sum(chosen) + max(chosen)
 
 
 def _written_bases(forecast: Forecast) -> float | None:
@@ -122,8 +144,7 @@ def _answers(forecast: Forecast, batch: Any, *, base: bool) -> float | None:
     if not prompts or "max_new_tokens" not in values:
         return None
     rows, longest, shared = len(prompts), max(len(prompt) for prompt in prompts), _common(prompts)
-    most = int(values["max_new_tokens"])
-    steps = most if base else max(1, int(most / LONGEST_TO_USUAL))
+    steps = tokens_written(values, base=base) or 1
     reading, common, token = _read(forecast, longest - shared), _read(forecast, shared), _token(forecast, rows)
     if reading is None or common is None or token is None:
         return None
