@@ -11,7 +11,6 @@ formula (parameters x bytes x 2.5), and what ``accelerate estimate-memory`` says
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import subprocess
@@ -68,6 +67,7 @@ def one(cell: Cell, kind: str, folder: Path) -> dict[str, Any]:
 
     import torch
 
+    from tunesmith.heap import give_back
     from tunesmith.machine import peak_resident_bytes, reset_peak, resident_bytes
 
     plan, prepared, make = ready(cell, folder)
@@ -82,7 +82,7 @@ def one(cell: Cell, kind: str, folder: Path) -> dict[str, Any]:
         layer = torch.nn.Linear(64, 64)
         (layer(torch.randn(8, 64)) ** 2).sum().backward()
         gc.collect()
-        _give_back()
+        give_back()
         before = resident_bytes()
         if not reset_peak():
             raise SystemExit("resident memory is measured on Linux only")
@@ -98,13 +98,6 @@ def one(cell: Cell, kind: str, folder: Path) -> dict[str, Any]:
         "classic": int(sum(p.numel() for p in loop.job.model.parameters()) * 4 * 2.5),
         "accelerate": _accelerate(loop.job.model, [str(f) for f in weights.files]),
     }
-
-
-def _give_back() -> None:
-    """Let the heap hand free pages back, or a run would grow into what reading and planning left."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _most_allocated(work: Any) -> int:

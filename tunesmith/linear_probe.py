@@ -78,7 +78,7 @@ def open_probe(prepared: Prepared, *, progress: Progress = lambda _what, _done, 
     from tunesmith.train.engine import LocalEngine
     from tunesmith.train.features import NoLinearHead, linear_head
 
-    frozen = _frozen(prepared)
+    frozen = frozen_of(prepared)
     recipe, task = frozen.source.recipe, frozen.task
     stage = _head_stage(frozen)
     device = pick_device(recipe.engine.device)
@@ -94,7 +94,7 @@ def open_probe(prepared: Prepared, *, progress: Progress = lambda _what, _done, 
         return TrainedProbe(frozen, model, stage, engine, precision, progress)
 
 
-def _frozen(prepared: Prepared) -> Prepared:
+def frozen_of(prepared: Prepared) -> Prepared:
     """The same without adapter and augmentation; the task is a copy."""
     task = copy(prepared.task)
     task.random, task.views, task.held, task.adapted = False, 0, "fp32", False

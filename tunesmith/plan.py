@@ -5,6 +5,7 @@ It loads no weights: the model's shape runs on the meta device.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -118,6 +119,7 @@ def make_plan(
     room: int | None = None,
     strict: bool = True,
     ahead: bool = False,
+    began: float | None = None,
 ) -> Plan:
     """Decide device, precision, micro-batch, stages and cache; predict memory.
 
@@ -128,6 +130,7 @@ def make_plan(
         room: Bytes that may be used; by default what is free.
         strict: Refuse what does not fit; else the plan says so.
         ahead: Foresee disk, host memory, time and rows, too, which takes a while of its own.
+        began: When reading the rows began, by ``time.perf_counter``: with ``ahead``, a run begins with the same.
 
     Raises:
         UserError: The device, the precision or a stage can't be had, or the recipe does not fit in memory.
@@ -174,11 +177,11 @@ def make_plan(
     shape = Shape(model, layers, dropout, train)
     pick_micro(plan, prepared, shape, world if target is None else target.count, strict)
     if ahead:
-        _look_ahead(plan, prepared, shape, sets)
+        _look_ahead(plan, prepared, shape, sets, 0.0 if began is None else time.perf_counter() - began)
     return plan
 
 
-def _look_ahead(plan: Plan, prepared: Prepared, shape: Shape, sets: dict[str, Loader]) -> None:
+def _look_ahead(plan: Plan, prepared: Prepared, shape: Shape, sets: dict[str, Loader], spent: float) -> None:
     """What is foreseen beside memory on the device."""
     from tunesmith.forecast.amount import data_needs
     from tunesmith.forecast.ladder import options_of
@@ -186,14 +189,14 @@ def _look_ahead(plan: Plan, prepared: Prepared, shape: Shape, sets: dict[str, Lo
     from tunesmith.forecast.time import predict_time
 
     model, layers = shape.model, shape.layers
-    time = predict_time(plan, prepared, model, layers, shape.dropout, sets, device=plan.target)
+    ahead = predict_time(plan, prepared, model, layers, shape.dropout, sets, device=plan.target, spent=spent)
     plan.outlook |= {
-        "time": time,
-        "disk": predict_disk(plan, prepared, model, layers, seconds=time["stages"] if time else None),
+        "time": ahead,
+        "disk": predict_disk(plan, prepared, model, layers, seconds=ahead["stages"] if ahead else None),
         "host": predict_host(plan, prepared, model, layers, sets),
         "data": data_needs(prepared),
         "options": options_of(prepared, plan),
-        "unknown": [] if time else ["how long the run takes: `tunesmith doctor --measure` measures this machine once"],
+        "unknown": [] if ahead else ["how long the run takes: `tunesmith doctor --measure` measures this machine once"],
     }
 
 

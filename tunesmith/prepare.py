@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tunesmith.data.audit import NEVER_ACCEPTED, apply_accept, audit_rows
+from tunesmith.data.audit import BEFORE_WEIGHTS, NEVER_ACCEPTED, apply_accept, audit_rows
 from tunesmith.data.source import read_rows
 from tunesmith.data.split import split_rows
 from tunesmith.data.store import ReadReport, RowStore
@@ -58,6 +58,8 @@ class Prepared:
     findings: list[Finding] = field(default_factory=list)
     further: Sequence[Row] = ()
     unused_accepts: list[str] = field(default_factory=list)
+    no_weights: str | None = None
+    """Why there are no weights, where the rows were prepared without."""
 
     @property
     def weights(self) -> Weights:
@@ -117,6 +119,8 @@ def prepare(
     say: Say = lambda _line: None,
     progress: Progress = _silent,
     shape_only: bool = False,
+    weights_needed: bool = True,
+    despite_errors: bool = False,
 ) -> Prepared:
     """Read, split, audit and survey the data of a recipe, and find its weights.
 
@@ -127,20 +131,28 @@ def prepare(
         say: Receives lines for a person.
         progress: Receives what is being done, how much is done, and of how much.
         shape_only: Fetch of the model only what tells its shape, for a plan; the weights may be missing.
+        weights_needed: Whether missing weights are a fault; where not, ``no_weights`` says why there are none, and the
+            facts and the task's own findings are left out.
+        despite_errors: Go on to the weights where the audit finds errors that do not make the rows useless: the errors
+            are what the caller wants to know more of.
 
     Raises:
         UserError: A setting, a file, a row or the weights are at fault. Findings of the audit do not raise here.
     """
-    kind = find_task(source.recipe.task, source.where("task"))
-    source = _with_default_adapter(resolve_options(source, kind.Options), kind)
-    _check_columns(source, kind)
-    prepared = _read_and_split(source, kind, rows, held_out, progress)
+    prepared = read_sides(source, rows=rows, held_out=held_out, progress=progress)
+    source, kind = prepared.source, type(prepared.task)
     for line in prepared.lines:
         say(line)
     _audit(prepared, kind)
-    if prepared.errors():
+    if any(not despite_errors or found.code in BEFORE_WEIGHTS for found in prepared.errors()):
         return prepared
-    prepared.task.source = resolve(source.recipe.model, where=source.where("model"), shape_only=shape_only)
+    try:
+        prepared.task.source = resolve(source.recipe.model, where=source.where("model"), shape_only=shape_only)
+    except UserError as fault:
+        if weights_needed:
+            raise
+        prepared.no_weights = fault.what
+        return prepared
     prepared.task.facts = prepared.task.survey(prepared.train)
     for line in prepared.task.facts.lines:
         say(line)
@@ -154,6 +166,20 @@ def prepare(
     for code in prepared.unused_accepts:
         say(f"audit.accept: nothing was found under {code!r}, so there was nothing to accept")
     return prepared
+
+
+def read_sides(
+    source: Source, *, rows: Rows | None = None, held_out: Rows | None = None, progress: Progress = _silent
+) -> Prepared:
+    """Read and split the rows of a recipe; no weights, no facts and no findings.
+
+    Raises:
+        UserError: A setting, a file or a row is at fault.
+    """
+    kind = find_task(source.recipe.task, source.where("task"))
+    source = _with_default_adapter(resolve_options(source, kind.Options), kind)
+    _check_columns(source, kind)
+    return _read_and_split(source, kind, rows, held_out, progress)
 
 
 def _with_default_adapter(source: Source, kind: type[Task]) -> Source:

@@ -230,6 +230,10 @@ class Task(Traits, ABC):
         rest = Stage(train=Top(top=max(1, blocks // 3)), epochs=3, lr=1e-4, layer_decay=0.8)
         return [Stage(train="head", epochs=5, lr=1e-3), rest if blocks else Stage(train="all", epochs=3, lr=1e-4)]
 
+    def oversized(self, row: Row) -> bool:
+        """Whether a row is far more than the model takes at once, as far as that is told without reading it."""
+        return False
+
     def row_length(self, row: Row) -> int | None:
         """The ``length`` of a row's example where it can be told without encoding it; else None."""
         return None

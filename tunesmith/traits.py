@@ -81,6 +81,9 @@ class Traits:
     """Codes that the task's own ``audit`` may find, so that a recipe can accept them."""
     spared: ClassVar[Sequence[str]] = ()
     """Codes of the engine's own findings that say nothing about this task's rows."""
+    audited: ClassVar[tuple[str, ...]] = ("text",)
+    """What rows hold, for the checks of ``tunesmith audit``: text, labels, answers, pictures, boxes, masks, captions,
+    audio, transcripts."""
     adapter_type: ClassVar[str | None] = None
     """peft's name of the task (``SEQ_CLS``), which a saved adapter carries so that peft builds the right model."""
     pipeline_tag: ClassVar[str | None] = None

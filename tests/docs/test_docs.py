@@ -44,6 +44,7 @@ GUIDES = [
     ROOT / "docs/speech.md",
     ROOT / "docs/image-generation.md",
     ROOT / "docs/planning.md",
+    ROOT / "docs/audit.md",
 ]
 DEMO = "recipes/text-classification.yaml"
 LANGUAGE = "recipes/text-to-sql.yaml"

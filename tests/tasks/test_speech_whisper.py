@@ -258,7 +258,7 @@ def test_a_wrong_transcript_is_told_by_what_the_model_hears(
             options=f"{{language: en, check_transcripts: {check}}}",
             accept=f"{DRAWN}, leak: on purpose, audio-in-both-splits: on purpose",
         )  # fmt: skip
-        monkeypatch.setattr("sys.argv", ["tunesmith", "audit", str(recipe), "--json"])
+        monkeypatch.setattr("sys.argv", ["tunesmith", "audit", str(recipe), "--quick", "--json"])
         capsys.readouterr()
         with pytest.raises(SystemExit):
             main()

@@ -13,11 +13,11 @@ from typing import Any
 
 import typer
 
-from tunesmith.cli import training, planning, using, explaining  # isort: skip
+from tunesmith.cli import training, auditing, planning, using, explaining  # isort: skip
 from tunesmith.cli.shell import app
 from tunesmith.errors import EXIT_COULD_NOT_RUN, EXIT_DONE, EXIT_INTERRUPTED, UserError
 
-__all__ = ["app", "explaining", "main", "planning", "training", "using"]
+__all__ = ["app", "auditing", "explaining", "main", "planning", "training", "using"]
 
 
 def main() -> None:

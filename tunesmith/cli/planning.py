@@ -1,10 +1,11 @@
-"""Verbs that look ahead: plan, compare.
+"""Verbs that look ahead: find-lr, plan, compare.
 
 Nothing heavy is imported before a verb needs it.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -17,6 +18,29 @@ from tunesmith.errors import EXIT_DONE, EXIT_FINDINGS
 if TYPE_CHECKING:
     from tunesmith.plan import Plan
     from tunesmith.prepare import Prepared
+
+
+@app.command("find-lr")
+def find_lr(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    stage: Annotated[int, typer.Option(help="Which stage, counted from 0.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the plot goes (default: lr-RECIPE-stage-N.svg, here).")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Run the learning-rate range test of a stage and draw it."""
+    from tunesmith.find_rate import find_rate
+
+    with progress_bar(as_json) as (say, bar):
+        found, plot = find_rate(recipe, overrides or (), stage=stage, out=out, say=say, progress=bar.work)
+    if as_json:
+        emit({**found.to_json(), "plot": str(plot)})
+    else:
+        tell(f"learning rate: {found.picked:.2e}")
+        tell(f"plot: {plot}")
+    return EXIT_DONE
 
 
 @app.command()
@@ -51,6 +75,7 @@ def plan(
         return _show_table(recipe, overrides or (), models or (), as_json)
     if fast:
         return _show_fast(recipe, overrides or (), gpu, page, as_json)
+    began = time.perf_counter()
     from tunesmith.devices import find_device
     from tunesmith.plan import make_plan
     from tunesmith.prepare import prepare
@@ -62,7 +87,7 @@ def plan(
         source, shapes = read_recipe(recipe, overrides or ()), not learning_curve
         prepared = prepare(source, say=say, progress=bar.work, shape_only=shapes)
         prepared.raise_errors()
-        planned = make_plan(prepared, target=target, strict=False, ahead=True)
+        planned = make_plan(prepared, target=target, strict=False, ahead=True, began=began)
         made = planned.to_json()
         if learning_curve:
             from tunesmith.learning_curve import learning_curve as measured

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from tunesmith.data.column_findings import columns_findings
+from tunesmith.data.deep_codes import DEEP_CODES
 from tunesmith.data.label_findings import label_findings
 from tunesmith.data.reading import did_you_mean
 from tunesmith.data.row_findings import amount_findings, comparison_findings, length_findings
@@ -37,6 +38,8 @@ KNOWN_CODES = (
 )
 NEVER_ACCEPTED = ("missing-column", "wrong-type", "label-missing")
 """Codes of rows that no model can be fed with; a reason does not change that."""
+BEFORE_WEIGHTS = (*NEVER_ACCEPTED, "too-many-labels", "one-class", "label-only-in-eval", "mixed-label-types")
+"""Codes of errors that leave a task without classes to count: what a network tells of such rows is not asked for."""
 
 
 def audit_rows(
@@ -106,7 +109,7 @@ def apply_accept(
     Raises:
         UserError: for a code that does not exist, that has no reason, or that cannot be accepted.
     """
-    codes = sorted({*KNOWN_CODES, *known, *(finding.code for finding in findings)})
+    codes = sorted({*KNOWN_CODES, *DEEP_CODES, *known, *(finding.code for finding in findings)})
     for code, reason in accept.items():
         where = f"audit.accept.{code}"
         if code not in codes:
@@ -123,4 +126,6 @@ def apply_accept(
         else finding
         for finding in findings
     ]
-    return settled, [code for code in accept if all(finding.code != code for finding in findings)]
+    seen = {finding.code for finding in findings}
+    # What only `tunesmith audit` looks for can't be found here, so that its absence says nothing.
+    return settled, [code for code in accept if code not in seen and code not in DEEP_CODES]

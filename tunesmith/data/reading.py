@@ -15,7 +15,8 @@ from tunesmith.data.store import MEMORY_BYTES, ReadReport, RowStore, StoreBuilde
 from tunesmith.errors import UserError
 from tunesmith.types import RowShape
 
-SHOWN_BROKEN = 20
+SHOWN_BROKEN, LISTED_BROKEN = 20, 100_000
+"""Broken records that are named; all of them, within reason, where whoever reads accepts every one."""
 PROGRESS_ROWS = 2_000
 
 
@@ -178,7 +179,7 @@ class Reading:
 
     def _add_broken(self, place: str, reason: str) -> None:
         self.broken_count += 1
-        if len(self.broken) < SHOWN_BROKEN:
+        if len(self.broken) < (SHOWN_BROKEN if self.broken_share < 1 else LISTED_BROKEN):
             self.broken.append((place, reason))
 
     def finish(self) -> RowStore:

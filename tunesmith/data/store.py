@@ -200,6 +200,11 @@ class RowStore(Sequence[Row]):
         """The rows of these numbers, in this order, read when they are asked for."""
         return RowView(self, indices)
 
+    @property
+    def origin(self) -> tuple[RowStore, Sequence[int]]:
+        """The store, and the number that each row has in it."""
+        return self, range(len(self))
+
 
 class RowView(Sequence[Row]):
     """Some rows of a store, by number; holds the numbers only."""
@@ -218,6 +223,11 @@ class RowView(Sequence[Row]):
         if isinstance(index, slice):
             return RowView(self._store, self._indices[index])
         return self._store[self._indices[index]]
+
+    @property
+    def origin(self) -> tuple[RowStore, Sequence[int]]:
+        """The store, and the number that each row has in it."""
+        return self._store, self._indices
 
     def place(self, index: int) -> str:
         """Where the row stands in its source."""

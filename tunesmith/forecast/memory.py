@@ -5,6 +5,7 @@ It loads no weights and computes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -52,11 +53,13 @@ def stage_memories(
     batch, lengths = _worst_batch(task, train, micro)
     most = train.together(recipe.batch.eval_rows, plan.device.partition(":")[0])
     together = min(most, len(prepared.held_out))
-    key = (most, together, plan.precision, id(model))
+    # What learns makes no difference to it, so that most changes to a recipe leave it as it is.
+    shaped = recipe.model_dump_json(include={"model", "options", "adapter"})
+    key = (most, together, plan.precision, task.held, shaped)
     if key not in plan.evaluations:
         # It does not depend on the rows of a pass that learns, and of a large model it takes as long as a step.
         plan.evaluations[key] = task.evaluation_bytes(model, together) or _evaluation(
-            prepared, model, dropout, train, most, plan.precision
+            prepared, model, layers.blocks, dropout, train, most, plan.precision
         )
     width = getattr(getattr(model, "config", None), "hidden_size", 1024)
     apart = layers.modules()
@@ -80,6 +83,7 @@ def stage_memories(
             evaluation=plan.evaluations[key],
             passes=1 if micro >= recipe.batch.rows else 2,
             groups=apart,
+            blocks=layers.blocks,
             recomputed=recipe.engine.gradient_checkpointing,
             gpu=plan.device != "cpu",
             around=lambda: dropout.over(range(1, micro + 1), lengths if task.packed else None),
@@ -96,7 +100,13 @@ def total_of(sums: Sums) -> Tensor:
 
 
 def _evaluation(
-    prepared: Prepared, model: nn.Module, dropout: RowKeys, train: Loader, most: int, precision: str
+    prepared: Prepared,
+    model: nn.Module,
+    blocks: Sequence[nn.Module],
+    dropout: RowKeys,
+    train: Loader,
+    most: int,
+    precision: str,
 ) -> int:
     """What a pass over a batch of evaluation takes beside the weights, where the shape alone tells."""
     from tunesmith.model.memory import passing_bytes
@@ -108,7 +118,7 @@ def _evaluation(
     model.eval()
     try:
         with dropout.over(range(1, count + 1), lengths if task.packed else None):
-            return passing_bytes(model, lambda: task.loss(model, batch), precision)
+            return passing_bytes(model, lambda: task.loss(model, batch), precision, blocks)
     finally:
         for module, training in modes:
             module.training = training

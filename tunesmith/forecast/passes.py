@@ -16,6 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import nn
 
+    from tunesmith.model.depth import Slope
     from tunesmith.model.operations import Work
 
 NO_SHAPE = (RuntimeError, NotImplementedError, TypeError, ValueError, IndexError, AttributeError, LookupError)
@@ -46,6 +47,7 @@ def traced(
     precision: str = "fp32",
     seam: str | None = None,
     repeats: int | None = None,
+    blocks: Sequence[nn.Module] = (),
 ) -> Pass | None:
     """The operations of a pass.
 
@@ -58,10 +60,51 @@ def traced(
         repeats: How often a prediction calls the model where it calls it once a token (transformers' ``generate``).
             Shapes do not end that, so it is cut off after a few calls: what runs until the second one reads the input,
             what runs between the third and the fourth writes one token.
+        blocks: Of the model; of many alike ones a few run.
 
     Returns:
         None where the model does not run by its shape alone.
     """
+    from tunesmith.model.depth import Kept, by_depth
+
+    end = model.get_submodule(seam) if seam is not None else None
+
+    def trace(kept: Kept) -> Pass | None:
+        if kept.lower and end is not None and all(end is not module for module in model.modules()):
+            raise LookupError("the boundary is not among the blocks that are left")
+        found = _traced(model, run, training, precision, end, repeats)
+        if kept.lower and found is None:
+            raise LookupError("the shape does not run with a few blocks")
+        return found
+
+    return by_depth(model, blocks, trace, _whole)
+
+
+def _whole(few: Pass | None, slopes: Sequence[Slope]) -> Pass | None:
+    """The operations with all blocks, given those with a few."""
+    if few is None:
+        return None
+
+    def line(works: Callable[[Pass], Work]) -> Work:
+        found = Counter(works(few))
+        for slope in slopes:
+            more = works(slope.more)
+            for one in {*works(few), *more}:
+                found[one] += round(slope.at_full(works(few)[one], more[one]))
+        return found
+
+    return Pass(line(lambda one: one.below), line(lambda one: one.above))
+
+
+def _traced(
+    model: nn.Module,
+    run: Callable[[], Any],
+    training: bool,
+    precision: str,
+    seam: nn.Module | None,
+    repeats: int | None,
+) -> Pass | None:
+    """The operations of a pass over the blocks that are there."""
     import torch
 
     from tunesmith.model.ledger import on_shapes
@@ -85,7 +128,7 @@ def traced(
         with ExitStack() as hooks:
             hooks.callback(model.register_forward_pre_hook(called).remove)
             if seam is not None:
-                hooks.callback(model.get_submodule(seam).register_forward_hook(reached).remove)
+                hooks.callback(seam.register_forward_hook(reached).remove)
             with torch.set_grad_enabled(training), StandIns(), counting:
                 with on_shapes(precision):
                     sums = run()

@@ -105,8 +105,9 @@ class Forecast:
             with self.dropout.over(range(1, len(rows) + 1), lengths):
                 return run(batch)
 
-        precision = self.plan.precision
-        return traced(self.model, within, training=training, precision=precision, seam=seam, repeats=repeats)
+        precision, blocks = self.plan.precision, self.layers.blocks
+        how: dict[str, Any] = {"precision": precision, "seam": seam, "repeats": repeats, "blocks": blocks}
+        return traced(self.model, within, training=training, **how)
 
     def forward(
         self,

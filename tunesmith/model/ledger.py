@@ -8,17 +8,20 @@ knows no task and no stage.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+
+if TYPE_CHECKING:
+    from tunesmith.model.depth import Slope
 
 GRADIENTS, BACKWARD = "gradients", "going back"
 
@@ -39,6 +42,7 @@ class Held:
         widest: Most bytes that one convolution's library lays out anew, beside what torch's allocator knows of.
         made: Bytes of all that was made going forward, whether it was kept or not.
         end: Bytes that are left when a step is over: its gradients.
+        phases: The most, and who made it, of each phase of a step.
     """
 
     most: int = 0
@@ -46,6 +50,7 @@ class Held:
     widest: int = 0
     made: int = 0
     end: int = 0
+    phases: dict[str, tuple[int, dict[str, int]]] = field(default_factory=dict)
 
 
 class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -61,6 +66,7 @@ class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.now = 0
         self.held = Held()
         self.label = "other"
+        self.phase = "forward"
         self.by: dict[str, int] = {}
         self._seen: dict[int, Any] = {}
         self._labels: dict[int, str] = {}
@@ -92,10 +98,13 @@ class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.now += size
         if self.label != BACKWARD:
             self.held.made += size
-        if self.now > self.held.most:
-            self.held.most, self.held.by = self.now, dict(self.by)
+        if self.now > self._most(self.phase):
+            self.held.phases[self.phase] = (self.now, dict(self.by))
         # A storage's own object stays the same for as long as C++ holds it; a tensor's does not stand for its storage.
         self._seen[key] = weakref.ref(storage, partial(self._leave, key, size))
+
+    def _most(self, phase: str) -> int:
+        return self.held.phases[phase][0] if phase in self.held.phases else 0
 
     def _leave(self, key: int, size: int, _gone: object) -> None:
         if self._seen.pop(key, None) is not None:
@@ -114,6 +123,8 @@ class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def close(self) -> Held:
         """What was held; nothing is followed any longer."""
         self._seen.clear()
+        if self.held.phases:
+            self.held.most, self.held.by = max(self.held.phases.values(), key=lambda one: one[0])
         return self.held
 
 
@@ -282,6 +293,7 @@ def step_held(
     precision: str = "fp32",
     groups: Mapping[str, Sequence[nn.Module]] | None = None,
     around: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    lower: Collection[nn.Parameter] = (),
 ) -> Held:
     """What the forward and backward passes of one step hold at their worst moment, gradients among it.
 
@@ -292,22 +304,30 @@ def step_held(
         precision: What autocast computes in, on the meta device.
         groups: Modules by layer group, to tell activations apart.
         around: A context for forward and backward pass together (dropout that is drawn again with its block).
+        lower: Parameters whose gradients tell that the way back is past the middle, which is a phase of its own.
     """
     ledger = Ledger(own_storages(model))
+    half = {id(parameter) for parameter in lower}
+
+    def accumulated(parameter: nn.Parameter) -> None:
+        ledger.rename(parameter.grad, GRADIENTS)  # type: ignore[arg-type]
+        if id(parameter) in half:
+            ledger.phase = "back, lower half"
+
     learning = [p for p in model.parameters() if p.requires_grad]
     with ExitStack() as stack:
         for parameter in learning:
-            hook = parameter.register_post_accumulate_grad_hook(lambda p: ledger.rename(p.grad, GRADIENTS))  # type: ignore[no-untyped-call]
+            hook = parameter.register_post_accumulate_grad_hook(accumulated)  # type: ignore[no-untyped-call]
             stack.callback(hook.remove)
         stack.enter_context(told_apart(ledger, groups or {}))
         stack.enter_context(ledger)
         try:
             for _ in range(passes):
-                ledger.label = "other"
+                ledger.label, ledger.phase = "other", "forward"
                 with around():
                     with on_shapes(precision):
                         loss = run()
-                    ledger.label = BACKWARD
+                    ledger.label, ledger.phase = BACKWARD, "back"
                     loss.backward()  # type: ignore[no-untyped-call]
                 del loss
             ledger.held.end = ledger.now
@@ -326,3 +346,30 @@ def pass_held(model: nn.Module, run: Callable[[], Any], *, precision: str = "fp3
         stack.enter_context(on_shapes(precision))
         run()
     return ledger.close()
+
+
+def held_by_depth(few: Held, slopes: Sequence[Slope]) -> Held:
+    """What the whole network holds, given what it holds with few blocks: each phase's worst moment is a straight line.
+
+    A phase's most is at one of its ends, wherever in a network it lies; so of two phases that change places with depth
+    both are followed.
+    """
+    phases: dict[str, tuple[int, dict[str, int]]] = {}
+    for phase, (most, by) in few.phases.items():
+        found, total = dict(by), float(most)
+        for slope in slopes:
+            other, beside = slope.more.phases.get(phase, (most, by))
+            total += slope.at_full(most, other)
+            blocks = [f"block {i}" for i in slope.run]
+            for name in {*by, *beside} - set(blocks):
+                found[name] = round(found.get(name, 0) + slope.at_full(by.get(name, 0), beside.get(name, 0)))
+            kept = [sum(one.get(name, 0) for name in blocks) for one in (by, beside)]
+            each = (kept[0] + slope.at_full(*kept)) / len(blocks)
+            found |= dict.fromkeys(blocks, round(each))
+        phases[phase] = (round(total), found)
+
+    def line(what: Callable[[Held], int]) -> int:
+        return round(what(few) + sum(slope.at_full(what(few), what(slope.more)) for slope in slopes))
+
+    most, by = max(phases.values(), key=lambda one: one[0], default=(0, {}))
+    return Held(most, by, few.widest, line(lambda one: one.made), line(lambda one: one.end), phases)

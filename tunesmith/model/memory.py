@@ -10,12 +10,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from tunesmith.model.ledger import BACKWARD, GRADIENTS, Held, MetaAnswers, own_storages, pass_held, step_held
+from tunesmith.model.depth import by_depth
+from tunesmith.model.ledger import (
+    BACKWARD,
+    GRADIENTS,
+    Held,
+    MetaAnswers,
+    held_by_depth,
+    own_storages,
+    pass_held,
+    step_held,
+)
 
 __all__ = ["MemoryPlan", "MetaAnswers", "block_estimate", "passing_bytes", "plan_memory", "saved_bytes"]
 
@@ -115,13 +126,15 @@ def saved_bytes(model: nn.Module, run: Callable[[], Any]) -> int:
     return int(sum(storage.nbytes() for storage in kept.values()))
 
 
-def passing_bytes(model: nn.Module, run: Callable[[], Any], precision: str = "fp32") -> int:
+def passing_bytes(
+    model: nn.Module, run: Callable[[], Any], precision: str = "fp32", blocks: Sequence[nn.Module] = ()
+) -> int:
     """The most bytes that tensors hold at once in a pass that keeps nothing for going back, on the meta device.
 
-    Parameters and buffers are not counted. 0 where the shape alone does not run.
+    Parameters and buffers are not counted. 0 where the shape alone does not run. Of many alike ``blocks`` a few run.
     """
     try:
-        return pass_held(model, run, precision=precision).most
+        return by_depth(model, blocks, lambda _kept: pass_held(model, run, precision=precision), held_by_depth).most
     except (RuntimeError, NotImplementedError, TypeError):
         return 0
 
@@ -138,6 +151,7 @@ def plan_memory(
     evaluation: int = 0,
     passes: int = 1,
     groups: Mapping[str, Sequence[nn.Module]] | None = None,
+    blocks: Sequence[nn.Module] = (),
     around: Callable[[], AbstractContextManager[Any]] = nullcontext,
     recomputed: bool = False,
     gpu: bool = False,
@@ -155,6 +169,7 @@ def plan_memory(
         evaluation: Bytes that predictions take beside the weights.
         passes: 1, or 2 where a step has several micro-batches: gradients then stand while the next one runs.
         groups: Modules by layer group, to tell activations apart.
+        blocks: The network's blocks; of many alike ones a few are traced.
         around: A context for forward and backward pass together.
         recomputed: Whether blocks are computed again going back.
         gpu: Whether the step runs on a GPU.
@@ -163,7 +178,8 @@ def plan_memory(
     numbers = sum(p.numel() for p in learning)
     weights = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
     try:
-        held, traced = step_held(model, run, passes=passes, precision=precision, groups=groups, around=around), True
+        trace = partial(step_held, model, run, passes=passes, precision=precision, groups=groups, around=around)
+        held, traced = by_depth(model, blocks, lambda kept: trace(lower=kept.lower), held_by_depth), True
     except (RuntimeError, NotImplementedError, TypeError):
         held, traced = Held(by={"layers": estimate, GRADIENTS: numbers * 4}), False
     by = dict(held.by)

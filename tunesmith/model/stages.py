@@ -54,12 +54,12 @@ def learning_groups(layers: LayerGroups, stage: Stage) -> list[LearningGroup]:
         said = f"stages: of what {stage_name(stage)!r} trains, {kind} has nothing within {inside}"
         modules = ", ".join(name for name, _ in layers.model.named_children())
         raise UserError(said, kind, f"name some of its modules, such as {modules}")
+    # Asked for once: a walk over all parameters for each of a hundred groups takes seconds.
+    sizes = {name: p.numel() for name, p in layers.model.named_parameters()}
     return [
         LearningGroup(
             group,
-            sum(p.numel() for name, p in layers.parameters(group) if lies_within(name, stage.within))
-            if group in learning
-            else layers.size(group),
+            sum(sizes.get(n, 0) for n in layers.groups[group] if group not in learning or lies_within(n, stage.within)),
             group in learning,
             stage.layer_decay ** depth[group] if group in learning else None,
         )

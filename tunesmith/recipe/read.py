@@ -122,12 +122,13 @@ class Source:
         return UserError(what, self.where(*parts, value=value), fix)
 
 
-def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Source:
+def read_recipe(path: str | Path, overrides: Sequence[str] = (), *, text: str | None = None) -> Source:
     """Read and check a recipe.
 
     Args:
         path: The file.
         overrides: ``key=value`` texts from the command line, values read as YAML; ``key=null`` unsets.
+        text: The recipe itself, which is not read from a file then; ``path`` is what it is called.
 
     Raises:
         UserError: The file can't be read or is not YAML; a setting is unknown, missing, of the wrong type, out of
@@ -135,7 +136,7 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Source:
             fix.
     """
     path = Path(path)
-    text = _read_text(path)
+    text = _read_text(path) if text is None else text
     parsed = parse(text, str(path))
     tree = _sections(parsed, path)
     name_the_model(tree, parsed)

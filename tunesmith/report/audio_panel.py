@@ -49,13 +49,19 @@ def _recording(item: Json) -> Markup:
         player = tag("small", "its sound is not in the report")
     else:
         words = f"recording {name}".strip()
-        player = tag("audio", controls="", preload="none", style="width:13rem", aria_label=words, src=_checked(sound))
+        address = checked_sound(sound)
+        player = tag("audio", controls="", preload="none", style="width:13rem", aria_label=words, src=address)
     seconds = figures.as_number(item.get("seconds"))
     facts = " · ".join(filter(None, (name, figures.duration(seconds) if seconds is not None else "")))
     return tag("div", player, tag("div", tag("small", facts), style="max-width:13rem;overflow-wrap:anywhere"))
 
 
-def _checked(sound: object) -> str:
+def checked_sound(sound: object) -> str:
+    """An address that holds its sound.
+
+    Raises:
+        ValueError: It is another, or holds something else.
+    """
     found = _SOUND.fullmatch(sound) if isinstance(sound, str) else None
     if found is None:
         raise ValueError("a sound is no MP3, Ogg or WAV file inside the page")

@@ -173,25 +173,39 @@ def gallery(panel: Json) -> Json:
         if not shown:
             raise ValueError("an item has no pictures")
         items.append({**_example({**item, "input": ""}), "pictures": shown})
-    legend = [{"name": str(one["name"]), "colour": _colour(one["colour"])} for one in panel.get("legend") or []]
+    legend = [{"name": str(one["name"]), "colour": checked_colour(one["colour"])} for one in panel.get("legend") or []]
     alone, strip = all(len(item["pictures"]) == 1 for item in items), bool(panel.get("strip"))
     return {"items": items, "legend": legend, "alone": alone, "strip": strip}
 
 
-def _picture(one: Json) -> Json:
-    image = one["image"]
+def checked_image(image: object) -> str:
+    """An address that holds its picture.
+
+    Raises:
+        ValueError: It is another, or holds something else.
+    """
     found = _PICTURE.fullmatch(image) if isinstance(image, str) else None
     if found is None:
         raise ValueError("an image is no JPEG, PNG or WebP inside the page")
     if not re.match(_BEGINNINGS[found[1]], base64.b64decode(found[2][:24]), re.DOTALL):
         raise ValueError(f"an image says that it is a {found[1]} and is none")
+    return found[0]
+
+
+def _picture(one: Json) -> Json:
+    image = checked_image(one["image"])
     name, caption = str(one.get("name") or ""), str(one.get("caption") or "")
     sizes = {key: int(one[key]) for key in ("width", "height") if one.get(key) is not None}
     words = ": ".join(filter(None, (name, caption))) or "picture"
     return {"image": image, "name": name, "caption": caption, "ok": one.get("ok"), "sizes": sizes, "words": words}
 
 
-def _colour(value: object) -> str:
+def checked_colour(value: object) -> str:
+    """A colour as ``#rrggbb``.
+
+    Raises:
+        ValueError: It is written otherwise.
+    """
     if not isinstance(value, str) or not _COLOUR.fullmatch(value):
         raise ValueError("a colour is not #rrggbb")
     return value

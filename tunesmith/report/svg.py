@@ -246,9 +246,18 @@ def lines(
 
 
 def interval(
-    difference: float, reach: tuple[float, float], metric: str, *, higher_is_better: bool, verdict: str
+    difference: float,
+    reach: tuple[float, float],
+    metric: str,
+    *,
+    higher_is_better: bool | None,
+    verdict: str,
+    names: tuple[str, str] = ("tuned", "base"),
 ) -> Markup:
-    """A difference with its interval on an axis that shows zero."""
+    """A difference with its interval on an axis that shows zero; ``names``: of what is compared, and with what.
+
+    Where nobody can say that more is better, ``higher_is_better`` is None, and neither side is called so.
+    """
     (low, high), middle, bottom = reach, 34.0, 62.0
     across = axis([0.0, low, high, difference], 16, WIDTH - 16, pad=0.14)
     decimals = figures.decimals_for(high - low)
@@ -260,9 +269,9 @@ def interval(
     drawn.append(tag("line", x1=16, x2=WIDTH - 16, y1=bottom, y2=bottom, class_="axis"))
     zero = across(0.0)
     drawn.append(tag("line", x1=zero, x2=zero, y1=6, y2=bottom, class_="zero"))
-    better_right = higher_is_better
-    for side, is_better in (("end", better_right), ("start", not better_right)):
-        words = ("better" if is_better else "worse") + " than base"
+    judged = () if higher_is_better is None else (("end", higher_is_better), ("start", not higher_is_better))
+    for side, is_better in judged:
+        words = ("better" if is_better else "worse") + f" than {names[1]}"
         room = (WIDTH - 16 - zero) if side == "end" else zero - 16
         if room > 90:
             text = f"{words} →" if side == "end" else f"← {words}"
@@ -275,7 +284,7 @@ def interval(
         drawn.append(tag("line", x1=across(end), x2=across(end), y1=middle - 7, y2=middle + 7, class_=f"cap {kind}"))
     drawn.append(tag("circle", cx=across(difference), cy=middle, r=6, class_=f"centre {kind}"))
     words = (
-        f"Difference in {metric}, tuned minus base: {figures.signed(difference, decimals)}, 95 % interval "
+        f"Difference in {metric}, {names[0]} minus {names[1]}: {figures.signed(difference, decimals)}, 95 % interval "
         f"{figures.signed(low, decimals)} to {figures.signed(high, decimals)}; zero is marked"
     )
     return picture(words, 84, *drawn)

@@ -26,6 +26,7 @@ __all__ = [
     "AUDIO_RATE",
     "AudioFault",
     "Sound",
+    "channel_levels_db",
     "content_of",
     "find_audio",
     "is_audio_name",
@@ -215,6 +216,35 @@ def read_audio(
         wave: NDArray[np.float32] = np.concatenate(list(blocks if own == rate else _resampled(blocks, own, rate)))
     cut, length = before * rate // own, max(1, round((stop - begin) * rate / own))
     return np.clip(wave[cut : cut + length], np.float32(-1), np.float32(1))
+
+
+def channel_levels_db(place: Path, start: float | None = None, end: float | None = None) -> tuple[list[float], float]:
+    """The level of each channel of a recording or a part of it, and of their mean, in dB of full scale (-120 at least).
+
+    Args:
+        place: The file.
+        start: Where the part begins, in seconds.
+        end: Where it ends, in seconds.
+
+    Raises:
+        AudioFault: It cannot be read, or has no such part.
+    """
+    import numpy as np
+
+    with _opened(place, thorough=False) as (sound, _, kind, held):
+        frames, own = _frames(sound, kind, held), int(sound.samplerate)
+        first, last = part_of(frames / own, start, end)
+        sound.seek(begin := round(first * own))
+        sums, at, stop = np.zeros(int(sound.channels) + 1), begin, min(frames, round(last * own))
+        while at < stop:
+            block = sound.read(min(BLOCK_FRAMES, stop - at), dtype="float64", always_2d=True)
+            if not len(block):
+                break
+            sums[:-1] += np.square(block).sum(axis=0)
+            sums[-1] += np.square(block.mean(axis=1)).sum()
+            at += len(block)
+    levels = (10 * np.log10(np.maximum(sums / max(1, at - begin), 1e-12))).tolist()
+    return levels[:-1], levels[-1]
 
 
 def _blocks(sound: Any, begin: int, stop: int, kind: str) -> Iterator[NDArray[np.float32]]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 
-from tunesmith.speech.heard import THREADS, Heard, Kept, Side, hear
+from tunesmith.speech.heard import THREADS, Heard, Kept, Place, Side, Traced, hear
 from tunesmith.speech.leak_findings import leak_findings
 from tunesmith.speech.likeness import PrintIndex, SoundPrint
 from tunesmith.speech.measures import Measures, Wave
@@ -69,27 +70,67 @@ def sound_findings(
     threads: int = THREADS,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Finding]:
-    """Look at every recording and every transcript once.
+    """Look at every recording and every transcript once; the arguments are those of `traced_findings`.
+
+    Yields:
+        Findings with the codes of `CODES`.
+    """
+    sides = heard_sides(
+        train, held_out, read,
+        source=source, held_out_source=held_out_source, kept=kept, threads=threads, on_progress=on_progress,
+    )  # fmt: skip
+    for traced in traced_findings(
+        sides,
+        most_label_tokens=most_label_tokens,
+        token_limit=token_limit,
+        vocabulary=vocabulary,
+        hypotheses=hypotheses,
+        longest=longest,
+        takes_longer=takes_longer,
+    ):
+        yield traced.finding
+
+
+@dataclass
+class HeardSides:
+    """Both sides, heard in full.
+
+    Args:
+        learned: The training side.
+        judged: The held-out side.
+        near: Numbers of a held-out and of a training row that sound alike.
+    """
+
+    learned: Side
+    judged: Side
+    near: list[tuple[int, int]]
+
+
+def heard_sides(
+    train: Sequence[Row],
+    held_out: Sequence[Row],
+    read: Callable[[Row], Wave],
+    *,
+    source: str = "train",
+    held_out_source: str = "held out",
+    kept: Kept | None = None,
+    threads: int = THREADS,
+    on_progress: Callable[[int, int], None] | None = None,
+    on_print: Callable[[int, SoundPrint], None] | None = None,
+) -> HeardSides:
+    """Hear every recording once.
 
     Args:
         train: Rows with ``id``, ``audio`` and ``text``; ``content``, ``seconds``, ``rate``, ``speaker``, ``language``,
             ``start`` and ``end`` are used where they are known.
         held_out: The same, of the other side.
         read: The row's waveform, float32 mono [samples] at 16 kHz; raises UserError where it cannot be read.
-        most_label_tokens: How many tokens a transcript is to the model, at most; None where it has no limit.
-        token_limit: How many of them the model takes.
-        vocabulary: The characters that the model can write; None where it can write all.
-        hypotheses: Error rate of the model's transcript before training, by row id.
         source: Name of the training source, for ``where``.
         held_out_source: Name of the held-out source.
-        longest: Seconds that the model hears at once.
-        takes_longer: Whether longer recordings can be learned all the same.
         kept: What was heard before (default: what this process has heard).
         threads: How many recordings are read at once.
         on_progress: Told (done, total) recordings.
-
-    Yields:
-        Findings with the codes of `CODES`.
+        on_print: Handed the number and the print of every training recording.
     """
     total, done = len(train) + len(held_out), 0
     learned, judged = Side(train, source), Side(held_out, held_out_source)
@@ -107,17 +148,43 @@ def sound_findings(
                 numbers.append(number)
             elif isinstance(heard, Heard):
                 near.extend((numbers[asked], number) for asked in index.find(heard.print))
+                if on_print:
+                    on_print(number, heard.print)
             done += 1
             if on_progress:
                 on_progress(done, total)
-    for side in (learned, judged):
+    return HeardSides(learned, judged, near)
+
+
+def traced_findings(
+    sides: HeardSides,
+    *,
+    most_label_tokens: Callable[[str], int] | None,
+    token_limit: int = 448,
+    vocabulary: Set[str] | None = None,
+    hypotheses: Mapping[str, float] | None = None,
+    longest: float = LONG_SECONDS,
+    takes_longer: bool = False,
+) -> Iterator[Traced]:
+    """What is wrong with recordings and transcripts, with every row that it is about.
+
+    Args:
+        sides: Both, heard.
+        most_label_tokens: How many tokens a transcript is to the model, at most; None where it has no limit.
+        token_limit: How many of them the model takes.
+        vocabulary: The characters that the model can write; None where it can write all.
+        hypotheses: Error rate of the model's transcript before training, by row id.
+        longest: Seconds that the model hears at once.
+        takes_longer: Whether longer recordings can be learned all the same.
+    """
+    for side in (sides.learned, sides.judged):
         if side.rows:
             yield from recording_findings(side, longest=longest, takes_longer=takes_longer)
             yield from transcript_findings(side, most_label_tokens, token_limit, vocabulary, hypotheses)
-    yield from leak_findings(learned, judged, near)
+    yield from leak_findings(sides.learned, sides.judged, sides.near)
 
 
-def recording_findings(side: Side, *, longest: float, takes_longer: bool) -> Iterator[Finding]:
+def recording_findings(side: Side, *, longest: float, takes_longer: bool) -> Iterator[Traced]:
     """What is wrong with the recordings of one side.
 
     Args:
@@ -147,16 +214,17 @@ def _of(count: int, side: Side) -> str:
     return f"{count:,} of {len(side.rows):,} recordings ({count / len(side.rows):.1%})"
 
 
-def _found(side: Side, code: str, level: Level, numbers: Sequence[int], what: str, fix: str) -> Finding:
+def _found(side: Side, code: str, level: Level, numbers: Sequence[int], what: str, fix: str) -> Traced:
     ids = tuple(side.id(number) for number in numbers[:SHOWN])
     text = f"{_of(len(numbers), side)} {what}"
-    return Finding(code, level, text, side.name, fix, ids, len(numbers) / len(side.rows))
+    finding = Finding(code, level, text, side.name, fix, ids, len(numbers) / len(side.rows))
+    return Traced(finding, [Place(side, number) for number in numbers])
 
 
-def _unreadable(side: Side) -> Iterator[Finding]:
+def _unreadable(side: Side) -> Iterator[Traced]:
     if side.faults:
         shown = "; ".join(f"{side.id(number)}: {reason}" for number, reason in side.faults[:3])
-        yield _found(
+        found = _found(
             side,
             "unreadable-audio",
             "error",
@@ -164,9 +232,10 @@ def _unreadable(side: Side) -> Iterator[Finding]:
             f"cannot be read: {shown}",
             "mend these files, or leave their rows out",
         )
+        yield Traced(found.finding, [Place(side, number, reason) for number, reason in side.faults])
 
 
-def _silent(side: Side) -> Iterator[Finding]:
+def _silent(side: Side) -> Iterator[Traced]:
     """Silent recordings that are said to hold words; a silent one without words teaches to write nothing."""
     silent = [n for n in range(len(side.rows)) if side.silent(n) and str(side.rows[n].get("text") or "").strip()]
     if silent:
@@ -182,14 +251,14 @@ def _silent(side: Side) -> Iterator[Finding]:
 
 def _measured(
     side: Side, code: str, holds: Callable[[Measures], bool], warning_share: float, what: str, fix: str
-) -> Iterator[Finding]:
+) -> Iterator[Traced]:
     numbers = [number for number, found in enumerate(side.measures) if found is not None and holds(found)]
     if numbers:
         level: Level = "warning" if len(numbers) / len(side.rows) >= warning_share else "note"
         yield _found(side, code, level, numbers, what, fix)
 
 
-def _narrow(side: Side) -> Iterator[Finding]:
+def _narrow(side: Side) -> Iterator[Traced]:
     """Sound of a telephone in a file of a higher rate."""
     narrow = [
         number
@@ -211,7 +280,7 @@ def _narrow(side: Side) -> Iterator[Finding]:
         )
 
 
-def _low_rate(side: Side) -> Iterator[Finding]:
+def _low_rate(side: Side) -> Iterator[Traced]:
     rates = [row.get("rate") for row in side.rows]
     low = [number for number, rate in enumerate(rates) if rate is not None and rate < RATE]
     if low:
@@ -227,7 +296,7 @@ def _low_rate(side: Side) -> Iterator[Finding]:
         )
 
 
-def _too_short(side: Side) -> Iterator[Finding]:
+def _too_short(side: Side) -> Iterator[Traced]:
     short = [n for n, found in enumerate(side.measures) if found is not None and side.seconds(n) < SHORT_SECONDS]
     if short:
         yield _found(
@@ -240,7 +309,7 @@ def _too_short(side: Side) -> Iterator[Finding]:
         )
 
 
-def _too_long(side: Side, longest: float, takes_longer: bool) -> Iterator[Finding]:
+def _too_long(side: Side, longest: float, takes_longer: bool) -> Iterator[Traced]:
     long = [number for number in range(len(side.rows)) if side.seconds(number) > longest + LONG_SLACK_SECONDS]
     if long:
         most = max(long, key=side.seconds)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from tunesmith.data.ahead import ahead
 from tunesmith.errors import UserError
 from tunesmith.speech.likeness import SoundPrint, sound_print
 from tunesmith.speech.measures import Measures, Wave, measure
-from tunesmith.types import Row
+from tunesmith.types import Finding, Row
 
 RATE = 16_000
 THREADS = 2
@@ -39,20 +39,47 @@ class Heard:
     print: SoundPrint
 
 
+class Memory(Protocol):
+    """What was heard in other processes; it is asked and told from one thread only."""
+
+    def get(self, part: Part) -> Heard | None:
+        """What was heard of a part; None where nothing was."""
+
+    def put(self, part: Part, heard: Heard) -> None:
+        """Keep it."""
+
+    def flush(self) -> None:
+        """All that was put is there to stay."""
+
+
 @dataclass
 class Kept:
-    """What was heard before, by the part of a recording; it takes no more once it holds `most_bytes` of prints."""
+    """What was heard before, by the part of a recording; it takes no more once it holds `most_bytes` of prints.
+
+    What a process has not heard is looked for in ``memory``, where there is one.
+    """
 
     most_bytes: int = KEPT_BYTES
     bytes: int = 0
     heard: dict[Part, Heard] = field(default_factory=dict)
+    memory: Memory | None = None
+
+    def get(self, part: Part) -> Heard | None:
+        """What was heard of a part; None where nothing was."""
+        if part not in self.heard and self.memory is not None:
+            return self.memory.get(part)
+        return self.heard.get(part)
 
     def add(self, part: Part, heard: Heard) -> None:
         """Keep one, where there is room."""
+        if part in self.heard:
+            return
         size = heard.print.nbytes + 500
-        if part not in self.heard and self.bytes + size <= self.most_bytes:
+        if self.bytes + size <= self.most_bytes:
             self.heard[part] = heard
             self.bytes += size
+        if self.memory is not None:
+            self.memory.put(part, heard)
 
 
 KEPT = Kept()
@@ -99,6 +126,28 @@ class Side:
         return measured is not None and measured.silence >= 1
 
 
+class Place(NamedTuple):
+    """A row that a finding is about."""
+
+    side: Side
+    number: int
+    note: str = ""
+    twin: tuple[Side, int] | None = None
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A finding with every row that it is about, of which it names a handful itself.
+
+    Args:
+        finding: For whoever wants words.
+        places: The rows; of a leak the training rows, of a repeat the later ones.
+    """
+
+    finding: Finding
+    places: Sequence[Place]
+
+
 def part_of(row: Row) -> Part:
     """What a row is a recording of; where its end is unknown, it is `UNKNOWN_END`."""
     start = float(row.get("start") or 0.0)
@@ -124,19 +173,28 @@ def hear(
     """
     store = KEPT if kept is None else kept
 
-    def one(row: Row) -> Heard | str:
-        part = part_of(row) if row.get("content") else None
-        if part is not None and part in store.heard:
-            return store.heard[part]
+    def known() -> Iterator[tuple[Row, Part | None, Heard | None]]:
+        for row in rows:
+            part = part_of(row) if row.get("content") else None
+            yield row, part, store.get(part) if part is not None else None
+
+    def one(asked: tuple[Row, Part | None, Heard | None]) -> tuple[Part | None, Heard | str, bool]:
+        row, part, before = asked
+        if before is not None:
+            return part, before, False
         try:
             wave = read(row)
         except UserError as error:
-            return error.what
+            return part, error.what, False
         if not np.isfinite(wave).all():
-            return "holds samples that are no finite numbers"
-        heard = Heard(measure(wave, RATE), sound_print(wave, RATE))
-        if part is not None:
-            store.add(part, heard)
-        return heard
+            return part, "holds samples that are no finite numbers", False
+        return part, Heard(measure(wave, RATE), sound_print(wave, RATE)), True
 
-    yield from ahead(one, rows, threads=threads)
+    try:
+        for part, heard, fresh in ahead(one, known(), threads=threads):
+            if fresh and part is not None and isinstance(heard, Heard):
+                store.add(part, heard)
+            yield heard
+    finally:
+        if store.memory is not None:
+            store.memory.flush()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tunesmith.speech.heard import Part, Side, part_of
+from tunesmith.speech.heard import Part, Place, Side, Traced, part_of
 from tunesmith.speech.normalize import normalize
 from tunesmith.types import Finding
 
@@ -17,7 +17,7 @@ LEAST_OVERLAP = 0.1
 """The share of the shorter one that two parts of one file must share; neighbours share a breath."""
 
 
-def leak_findings(learned: Side, judged: Side, near: Sequence[tuple[int, int]]) -> Iterator[Finding]:
+def leak_findings(learned: Side, judged: Side, near: Sequence[tuple[int, int]]) -> Iterator[Traced]:
     """What the two sides have in common, and what repeats within one.
 
     Args:
@@ -40,13 +40,13 @@ def _groups(side: Side) -> dict[Part, list[int]]:
     return groups
 
 
-def _repeated(side: Side) -> Iterator[Finding]:
+def _repeated(side: Side) -> Iterator[Traced]:
     repeated = [found for found in _groups(side).values() if len(found) > 1]
     if repeated:
         extra = sum(len(found) - 1 for found in repeated)
         share = extra / len(side.rows)
         first, second = repeated[0][:2]
-        yield Finding(
+        finding = Finding(
             "repeated-audio",
             "warning" if share >= REPEATS_WARNING_SHARE else "note",
             f"{extra:,} of {len(side.rows):,} recordings ({share:.1%}) repeat another exactly "
@@ -56,25 +56,32 @@ def _repeated(side: Side) -> Iterator[Finding]:
             tuple(side.id(found[1]) for found in repeated[:SHOWN]),
             share,
         )
+        places = [
+            Place(side, number, f"is {side.id(found[0])}", (side, found[0]))
+            for found in repeated
+            for number in found[1:]
+        ]
+        yield Traced(finding, places)
 
 
-def _conflicting(sides: Sequence[Side]) -> Iterator[Finding]:
+def _conflicting(sides: Sequence[Side]) -> Iterator[Traced]:
     """Recordings that have different words in different rows, whichever side these are on."""
     groups: dict[Part, list[tuple[Side, int]]] = {}
     for side in sides:
         for part, numbers in _groups(side).items():
             groups.setdefault(part, []).extend((side, number) for number in numbers)
-    differing = []
+    differing, places = [], list[Place]()
     for found in groups.values():
         texts = {_words(side, number): (side, number) for side, number in found if side.rows[number].get("text")}
         if len(texts) > 1:
             differing.append(list(texts.values()))
+            places += [Place(side, number, twin=_otherwise(found, side, number)) for side, number in found]
     if differing:
         total = sum(len(side.rows) for side in sides)
         count = sum(map(len, differing))
         (one, first), (other, second) = differing[0][:2]
         shown = [f"{side.id(number)} {_short(side, number)!r}" for side, number in ((one, first), (other, second))]
-        yield Finding(
+        finding = Finding(
             "conflicting-texts",
             "error",
             f"{count:,} of {total:,} rows ({count / total:.1%}) are the same recording as another with different "
@@ -84,6 +91,13 @@ def _conflicting(sides: Sequence[Side]) -> Iterator[Finding]:
             tuple(side.id(number) for found in differing for side, number in found)[:SHOWN],
             count / total,
         )
+        yield Traced(finding, places)
+
+
+def _otherwise(group: Sequence[tuple[Side, int]], side: Side, number: int) -> tuple[Side, int] | None:
+    """The first row of the same recording whose words are others."""
+    own = str(side.rows[number].get("text") or "")
+    return next((row for row in group if str(row[0].rows[row[1]].get("text") or "") != own), None)
 
 
 def _words(side: Side, number: int) -> str:
@@ -98,7 +112,7 @@ def _short(side: Side, number: int) -> str:
 
 
 def _same_parts(learned: Side, judged: Side) -> Iterator[tuple[int, int]]:
-    """A held-out row and a training row of one file, whose parts overlap; the first one of each held-out row."""
+    """Every held-out row and training row of one file whose parts overlap."""
     by_file: dict[str, list[tuple[float, float, int]]] = {}
     for number, row in enumerate(learned.rows):
         content, start, end = part_of(row)
@@ -111,23 +125,26 @@ def _same_parts(learned: Side, judged: Side) -> Iterator[tuple[int, int]]:
                 shared > LEAST_OVERLAP * min(end - start, other_end - other_start)
             ):
                 yield asked, number
-                break
 
 
 def _leaks(
     learned: Side, judged: Side, exact: Sequence[tuple[int, int]], near: Sequence[tuple[int, int]]
-) -> Iterator[Finding]:
-    same = {asked for asked, _ in exact}
-    alike = dict(pair for pair in reversed(near) if pair[0] not in same)  # the first one of each held-out row
+) -> Iterator[Traced]:
+    same, learned_exactly = {asked for asked, _ in exact}, {number for _, number in exact}
+    alike = [pair for pair in near if pair[0] not in same]
+    heard = {
+        "audio-in-both-splits": exact,
+        "near-audio-leak": [pair for pair in near if pair[1] not in learned_exactly],
+    }
     fix = "leave them out of one of the two; recordings of one speaker or session belong on one side (data.group_by)"
     for code, pairs, words in (
-        ("audio-in-both-splits", list(exact), "also stand among the training recordings"),
-        ("near-audio-leak", sorted(alike.items()), "sound nearly the same as a training recording"),
+        ("audio-in-both-splits", _first_each(exact), "also stand among the training recordings"),
+        ("near-audio-leak", sorted(_first_each(alike)), "sound nearly the same as a training recording"),
     ):
         if pairs:
             share = len(pairs) / len(judged.rows)
             asked, known = pairs[0]
-            yield Finding(
+            finding = Finding(
                 code,
                 "error" if code == "audio-in-both-splits" else "warning",
                 f"{len(pairs):,} of {len(judged.rows):,} held-out recordings ({share:.1%}) {words} "
@@ -137,9 +154,20 @@ def _leaks(
                 tuple(judged.id(asked) for asked, _ in pairs[:SHOWN]),
                 share,
             )
+            twins = {number: asked for asked, number in reversed(heard[code])}  # the first one of each training row
+            places = [
+                Place(learned, number, f"is held out as {judged.id(asked)}", (judged, asked))
+                for number, asked in sorted(twins.items())
+            ]
+            yield Traced(finding, places)
 
 
-def _speakers(learned: Side, judged: Side) -> Iterator[Finding]:
+def _first_each(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The first training row of each held-out row."""
+    return list({asked: (asked, number) for asked, number in reversed(pairs)}.values())[::-1]
+
+
+def _speakers(learned: Side, judged: Side) -> Iterator[Traced]:
     known = {str(row["speaker"]) for row in learned.rows if row.get("speaker")}
     asked = {str(row["speaker"]) for row in judged.rows if row.get("speaker")}
     both = sorted(known & asked)
@@ -148,7 +176,7 @@ def _speakers(learned: Side, judged: Side) -> Iterator[Finding]:
         share = len(rows) / len(judged.rows)
         one = len(known | asked) == 1
         shown = ", ".join(both[:SHOWN]) + (", ..." if len(both) > SHOWN else "")
-        yield Finding(
+        finding = Finding(
             "speaker-in-both-splits",
             "note" if one else "warning",
             f"{len(both):,} of {len(asked):,} held-out speakers ({shown}), with {len(rows):,} of {len(judged.rows):,} "
@@ -161,3 +189,12 @@ def _speakers(learned: Side, judged: Side) -> Iterator[Finding]:
             tuple(judged.id(number) for number in rows[:SHOWN]),
             share,
         )
+        first = {
+            str(row["speaker"]): asked for asked, row in reversed(list(enumerate(judged.rows))) if row.get("speaker")
+        }
+        places = [
+            Place(learned, number, f"speaker {row['speaker']}", (judged, first[str(row["speaker"])]))
+            for number, row in enumerate(learned.rows)
+            if str(row.get("speaker") or "") in first
+        ]
+        yield Traced(finding, places)

@@ -5,13 +5,14 @@ It knows no architecture and no loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -31,6 +32,11 @@ from tunesmith.speech.subtitles import Segment, joined, stitch
 from tunesmith.task import Task, TaskOptions
 from tunesmith.traits import DataReference
 from tunesmith.types import Facts, Finding, Preview, Row, Scores
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tunesmith.model.transcript_fit import Fit
 
 OVERLAP = 5.0
 """Seconds that neighbouring windows of a long recording share."""
@@ -86,6 +92,7 @@ class SpeechTask(Task):
     pipeline_tag = "automatic-speech-recognition"
     unit: ClassVar[str] = "hours"
     references: ClassVar[Sequence[DataReference]] = (DataReference("Whisper", 50),)
+    audited = ("audio", "transcripts")
     finding_codes = CODES
     longest: ClassVar[float] = 30.0
     """Seconds that a model hears at once, and that rows are cut to."""
@@ -224,24 +231,62 @@ class SpeechTask(Task):
         train: Sequence[Row],
         held_out: Sequence[Row],
         *,
-        tokens: Callable[[str], int] | None = None,
-        limit: int = 448,
-        vocabulary: set[str] | None = None,
         hypotheses: Mapping[str, float] | None = None,
     ) -> Iterator[Finding]:
         """What recordings and transcripts are at fault."""
-        yield from sound_findings(
-            train,
-            held_out,
-            self._beginning,
-            most_label_tokens=tokens,
-            token_limit=limit,
-            vocabulary=vocabulary,
-            hypotheses=hypotheses,
-            longest=self.hears,
-        )
+        limits = {"most_label_tokens": None, **self.limits(chain(train, held_out))}
+        yield from sound_findings(train, held_out, self.beginning, hypotheses=hypotheses, longest=self.hears, **limits)
 
-    def _beginning(self, row: Row) -> np.ndarray:
+    def limits(self, rows: Iterable[Row]) -> dict[str, Any]:
+        """What the model takes of transcripts, as `sound_findings` wants it."""
+        return {}
+
+    def fits(self, model: nn.Module, row: Row, texts: Sequence[str]) -> list[Fit]:
+        """How well each of some texts fits a row's recording, to weights that never saw this data; none: can't tell.
+
+        Args:
+            model: As ``load`` gives it, on any device.
+            row: Its recording is no longer than the model hears.
+            texts: Its own transcript, and others.
+        """
+        return []
+
+    def hypotheses(self, rows: Sequence[Row]) -> dict[str, float]:
+        """Word error rate of the model's transcript before it learned anything, by row."""
+        model, found = self.load().eval(), {}
+        for start in range(0, len(rows), HEARD_TOGETHER):
+            some = [row for row in rows[start : start + HEARD_TOGETHER] if self.readable(row)]
+            for row, one in zip(some, self._errors(self.transcripts(model, some), some), strict=True):
+                words = one.words_normalized
+                found[str(row["id"])] = words.errors / max(1, words.reference)
+        return found
+
+    def transcripts(self, model: nn.Module, rows: Sequence[Row]) -> list[Any]:
+        """What a model writes of some rows' recordings, which are ``readable``."""
+        import torch
+
+        if not rows:
+            return []
+        batch = self.collate([self.encode({**row, "text": None}) for row in rows])
+        device = next(model.parameters()).device
+        moved = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
+        with torch.inference_mode():
+            return self.predict(model, moved)
+
+    def oversized(self, row: Row) -> bool:
+        """Told by a recording's header: hours are not decoded."""
+        return float(row.get("seconds") or 0.0) > self.hears + 1
+
+    def readable(self, row: Row) -> bool:
+        """Whether a row's recording can be read and is no longer than the model hears at once."""
+        if self.oversized(row):
+            return False
+        try:
+            return 0 < len(self.wave(row)) <= AUDIO_RATE * self.hears
+        except UserError:
+            return False
+
+    def beginning(self, row: Row) -> np.ndarray:
         """A row's sound, of one of hours the first minute."""
         start, seconds = float(row.get("start") or 0.0), float(row.get("seconds") or 0.0)
         return self.wave({**row, "start": start, "end": start + JUDGED_SECONDS} if seconds > JUDGED_SECONDS else row)

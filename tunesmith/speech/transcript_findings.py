@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import lru_cache
 
-from tunesmith.speech.heard import Side
+from tunesmith.speech.heard import Place, Side, Traced
 from tunesmith.types import Finding, Level
 
 SHOWN, SHOWN_CHARACTERS = 5, 12
@@ -35,7 +35,7 @@ def transcript_findings(
     token_limit: int,
     vocabulary: Set[str] | None,
     hypotheses: Mapping[str, float] | None,
-) -> Iterator[Finding]:
+) -> Iterator[Traced]:
     """What is wrong with the transcripts of one side.
 
     Args:
@@ -59,13 +59,14 @@ def transcript_findings(
 
 def _found(
     side: Side, code: str, level: Level, numbers: Sequence[int], what: str, fix: str, total: int | None = None
-) -> Finding:
+) -> Traced:
     share = len(numbers) / (total or len(side.rows))
     text = f"{len(numbers):,} of {total or len(side.rows):,} transcripts ({share:.1%}) {what}"
-    return Finding(code, level, text, side.name, fix, tuple(side.id(n) for n in numbers[:SHOWN]), share)
+    finding = Finding(code, level, text, side.name, fix, tuple(side.id(n) for n in numbers[:SHOWN]), share)
+    return Traced(finding, [Place(side, n) for n in numbers])
 
 
-def _empty(side: Side, texts: Sequence[str]) -> Iterator[Finding]:
+def _empty(side: Side, texts: Sequence[str]) -> Iterator[Traced]:
     empty = [number for number, text in enumerate(texts) if not text]
     if empty:
         silent = sum(side.silent(number) for number in empty)
@@ -79,7 +80,7 @@ def _empty(side: Side, texts: Sequence[str]) -> Iterator[Finding]:
         )
 
 
-def _too_long(side: Side, texts: Sequence[str], tokens: Callable[[str], int], limit: int) -> Iterator[Finding]:
+def _too_long(side: Side, texts: Sequence[str], tokens: Callable[[str], int], limit: int) -> Iterator[Traced]:
     counts = {number: tokens(text) for number, text in enumerate(texts)}
     long = [number for number, count in counts.items() if count > limit]
     if long:
@@ -94,7 +95,7 @@ def _too_long(side: Side, texts: Sequence[str], tokens: Callable[[str], int], li
         )
 
 
-def _outside(side: Side, texts: Sequence[str], vocabulary: Set[str]) -> Iterator[Finding]:
+def _outside(side: Side, texts: Sequence[str], vocabulary: Set[str]) -> Iterator[Traced]:
     counts: Counter[str] = Counter()
     rows = []
     for number, text in enumerate(texts):
@@ -131,7 +132,7 @@ def main_script(text: str) -> str | None:
     return counts.most_common(1)[0][0] if counts else None
 
 
-def _other_script(side: Side, texts: Sequence[str]) -> Iterator[Finding]:
+def _other_script(side: Side, texts: Sequence[str]) -> Iterator[Traced]:
     by_language: dict[str, dict[str, list[int]]] = {}
     for number, text in enumerate(texts):
         script = main_script(text)
@@ -157,7 +158,7 @@ def _other_script(side: Side, texts: Sequence[str]) -> Iterator[Finding]:
         )
 
 
-def _speaking_rate(side: Side, texts: Sequence[str]) -> Iterator[Finding]:
+def _speaking_rate(side: Side, texts: Sequence[str]) -> Iterator[Traced]:
     """Transcripts that nobody could say so fast, or that leave most of the recording unsaid."""
     fast, slow = [], []
     for number, text in enumerate(texts):
@@ -192,7 +193,7 @@ def _speaking_rate(side: Side, texts: Sequence[str]) -> Iterator[Finding]:
         )
 
 
-def _wrong(side: Side, hypotheses: Mapping[str, float]) -> Iterator[Finding]:
+def _wrong(side: Side, hypotheses: Mapping[str, float]) -> Iterator[Traced]:
     """Rows that the model reads otherwise altogether, where it reads most rows well."""
     rates = {number: hypotheses[side.id(number)] for number in range(len(side.rows)) if side.id(number) in hypotheses}
     if len(rates) < LEAST_HYPOTHESES or (median := statistics.median(rates.values())) >= RIGHT_MEDIAN:

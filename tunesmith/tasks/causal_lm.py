@@ -67,6 +67,7 @@ class CausalLM(DecoderTask):
     validation_higher = False
     base_rows = 24
     Options = LanguageOptions
+    audited = ("text", "answers")
     finding_codes = ("truncated", "answer-cut", "nothing-learned", "little-learned", "nothing-asked", *finding_codes())
     options: LanguageOptions
 

@@ -39,6 +39,7 @@ class ImageClassification(Classifier, PictureTask):
     columns = {"image": str, "label": object}  # noqa: RUF012
     kind: ClassVar[Kind] = "label"
     Options = ImageOptions
+    audited = ("pictures", "labels")
     finding_codes = ("similar-labels", *FINDING_CODES)
     pipeline_tag = "image-classification"
     options: ImageOptions

@@ -70,6 +70,7 @@ class ImageSegmentation(PictureTask):
     default_size = 512
     goal = "miou"
     Options = SegmentationOptions
+    audited = ("pictures", "masks")
     finding_codes = FINDING_CODES
     pipeline_tag = "image-segmentation"
     exceptions: ClassVar[dict[str, str]] = {

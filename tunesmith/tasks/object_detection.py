@@ -64,6 +64,7 @@ class ObjectDetection(PictureTask):
     seeded = True
     not_by_row: ClassVar[tuple[str, ...]] = ("boxes", "labels", "crowd")
     Options = DetectionOptions
+    audited = ("pictures", "boxes")
     finding_codes = FINDING_CODES
     pipeline_tag = "object-detection"
     exceptions: ClassVar[dict[str, str]] = {

@@ -44,6 +44,7 @@ class Preference(DecoderTask):
     columns = {"messages": list, "chosen": list, "rejected": list}  # noqa: RUF012
     goal = "preference_accuracy"
     Options = PreferenceOptions
+    audited = ("text", "answers")
     finding_codes = ("truncated", "answer-cut", "nothing-learned", "little-learned", "equal-answers")
     options: PreferenceOptions
     rates = (5e-5, 1e-6)

@@ -26,6 +26,7 @@ from tunesmith.model.frame_labels import (
 )
 from tunesmith.model.layers import LayerGroups
 from tunesmith.model.pretrained import load_config, load_model, quiet
+from tunesmith.model.transcript_fit import Fit, ctc_fits
 from tunesmith.speech.audio import AUDIO_RATE
 from tunesmith.speech.augment import settings_of
 from tunesmith.speech.task import SpeechOptions, SpeechTask
@@ -116,10 +117,7 @@ class SpeechCTC(SpeechTask):
 
     def audit(self, train: Sequence[Row], held_out: Sequence[Row]) -> Iterable[Finding]:
         """Recordings and transcripts at fault; transcripts with more characters than their recording has frames."""
-        known = {c for name in self.vocabulary for c in (name, name.lower(), name.upper()) if len(c) == 1}
-        if self.options.punctuation == "drop":
-            known |= {c for row in (*train, *held_out) for c in str(row.get("text") or "") if not c.isalnum()}
-        yield from self.speech_findings(train, held_out, vocabulary=known)
+        yield from self.speech_findings(train, held_out)
         beyond = []
         for row in train:
             text = self.written(str(row.get("text") or ""))
@@ -137,6 +135,23 @@ class SpeechCTC(SpeechTask):
                 tuple(beyond[:5]),
                 len(beyond) / len(train),
             )
+
+    def limits(self, rows: Iterable[Row]) -> dict[str, Any]:
+        """The characters that transcripts may hold."""
+        known = {c for name in self.vocabulary for c in (name, name.lower(), name.upper()) if len(c) == 1}
+        if self.options.punctuation == "drop":
+            known |= {c for row in rows for c in str(row.get("text") or "") if not c.isalnum()}
+        return {"vocabulary": known}
+
+    def fits(self, model: nn.Module, row: Row, texts: Sequence[str]) -> list[Fit]:
+        """How well each text fits; None of these where the weights never wrote characters."""
+        if not self._known or self.fresh:
+            return []
+        batch = self.collate([self.encode({**row, "text": text}) for text in texts])
+        device = next(model.parameters()).device
+        one = batch["waves"][:1].to(device), batch["lengths"][:1], batch["heard"][:1].to(device)
+        labels = [part[part >= 0].tolist() for part in batch["labels"]]
+        return ctc_fits(frame_logits(model, *one), frames_of(self.config, batch["lengths"][0]), labels)
 
     # The model
 

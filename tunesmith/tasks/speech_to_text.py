@@ -17,13 +17,14 @@ from tunesmith.errors import UserError
 from tunesmith.model.layers import LayerGroups
 from tunesmith.model.log_mel import FILE, LogMel
 from tunesmith.model.pretrained import load_config, load_model
+from tunesmith.model.transcript_fit import Fit, whisper_fits
 from tunesmith.model.whisper import IGNORED, Prompting, transcribed, transcript_sum
 from tunesmith.speech.audio import AUDIO_RATE
 from tunesmith.speech.augment import settings_of
 from tunesmith.speech.findings import LONG_SLACK_SECONDS
 from tunesmith.speech.normalize import unit_of
 from tunesmith.speech.subtitles import joined
-from tunesmith.speech.task import HEARD_TOGETHER, SpeechOptions, SpeechTask
+from tunesmith.speech.task import SpeechOptions, SpeechTask
 from tunesmith.types import Batch, Counts, Example, Facts, Finding, Row, Sums
 
 
@@ -86,7 +87,9 @@ class SpeechToText(SpeechTask):
 
     @property
     def hears(self) -> float:
-        """Seconds that this Whisper hears at once."""
+        """Seconds that this Whisper hears at once; while no weights are named, as long as any does."""
+        if self.source.folder == Path() and self.saved is None:
+            return self.longest
         return min(self.longest, self.listener.seconds)
 
     # Facts
@@ -126,34 +129,22 @@ class SpeechToText(SpeechTask):
             return
         for language in dict.fromkeys(self.language_of(row) for row in rows):
             self.prompting.prefix(language, self.options.write)
-        limit = int(self.config.max_target_positions)
-        yield from self.speech_findings(
-            train,
-            held_out,
-            tokens=lambda text: len(self.tokenizer(text, add_special_tokens=False).input_ids) + 5,
-            limit=limit,
-            hypotheses=self._hypotheses(rows) if self.options.check_transcripts and self.source.files else None,
+        check = self.options.check_transcripts and self.source.files
+        yield from self.speech_findings(train, held_out, hypotheses=self.hypotheses(rows) if check else None)
+
+    def limits(self, rows: Iterable[Row]) -> dict[str, Any]:
+        """How many tokens a transcript has, and how many the decoder has room for."""
+        count = lambda text: len(self.tokenizer(text, add_special_tokens=False).input_ids) + 5  # noqa: E731
+        return {"most_label_tokens": count, "token_limit": int(self.config.max_target_positions)}
+
+    def fits(self, model: nn.Module, row: Row, texts: Sequence[str]) -> list[Fit]:
+        """How well each text fits, token by token, by one pass of the encoder over what was recorded."""
+        frames, silence = self.listener(self.wave(row))
+        prefix = self.prompting.prefix(self.language_of(row), self.options.write)
+        written = [self.written({**row, "text": text}) for text in texts]
+        return whisper_fits(
+            model, self.listener.whole([(frames, silence)]), frames.shape[1], prefix, written, self.prompting
         )
-
-    def _hypotheses(self, rows: Sequence[Row]) -> dict[str, float]:
-        """Word error rate of the model's transcript before it learned anything, by row."""
-        model, found = self.load().eval(), {}
-        for start in range(0, len(rows), HEARD_TOGETHER):
-            some = [row for row in rows[start : start + HEARD_TOGETHER] if self._readable(row)]
-            if not some:
-                continue
-            with torch.inference_mode():
-                said = self.predict(model, self.collate([self.encode(row) for row in some]))
-            for row, one in zip(some, self._errors(said, some), strict=True):
-                words = one.words_normalized
-                found[str(row["id"])] = words.errors / max(1, words.reference)
-        return found
-
-    def _readable(self, row: Row) -> bool:
-        try:
-            return 0 < len(self.wave(row)) <= AUDIO_RATE * self.hears
-        except UserError:
-            return False
 
     # The model
 

@@ -57,6 +57,7 @@ class TextClassification(Classifier):
     name = "text-classification"
     columns = {"text": str, "label": object}  # noqa: RUF012
     Options = TextOptions
+    audited = ("text", "labels")
     finding_codes = ("truncated", "similar-labels")
     adapter_type = "SEQ_CLS"
     pipeline_tag = "text-classification"

@@ -159,7 +159,9 @@ class Recorder:
             if not isinstance(value, (Tensor, list)) or len(value) != rows:
                 raise NoLinearHead
             if isinstance(value, Tensor) and name in self._inputs:
-                value = value.new_zeros(rows, *(1,) * (value.ndim - 1))  # noqa: PLW2901
+                # Pictures keep their channels, which are normalised in place.
+                channels = value.shape[1:2] if value.ndim == 4 else (1,) * min(1, value.ndim - 1)
+                value = value.new_zeros(rows, *channels, *(1,) * (value.ndim - 2))  # noqa: PLW2901
             kept[name] = value
         return kept
 

@@ -17,6 +17,7 @@ from torch import nn
 
 from tunesmith.data.loader import Address
 from tunesmith.errors import UserError
+from tunesmith.heap import give_back
 from tunesmith.machine import cache_folder
 from tunesmith.model.stages import LearningGroup, learning_groups, stage_name
 from tunesmith.recipe import Stage
@@ -101,6 +102,7 @@ class Loop:
         """Give back the memory of weights, optimizer and average once all is saved; shapes and names stay."""
         self.optimizer, self.average = None, None
         self.job.model.to("meta")
+        give_back()
 
     def emit(self, event: dict[str, Any]) -> None:
         """Hand an event to the run and to the watchers, and note what they ask for."""
