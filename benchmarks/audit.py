@@ -78,14 +78,10 @@ CODES: dict[str, tuple[str, ...]] = {
     "transcript-swapped": ("swapped-transcripts", "wrong-transcript"),
     "caption-swapped": ("swapped-captions", "caption-misfit"),
     "caption-empty": ("empty-caption", "file-name-caption"),
-    "box-shifted": ("shifted-box",),
-    "box-dropped": ("missing-box",),
-    "box-swapped": ("swapped-box",),
+    **dict.fromkeys(("box-shifted", "box-dropped", "box-swapped"), ("box-errors",)),
     "box-doubled": ("doubled-box",),
     "box-tiny": ("tiny-box",),
-    "mask-swapped": ("swapped-mask",),
-    "mask-shifted": ("shifted-mask",),
-    "mask-dropped": ("missing-mask",),
+    **dict.fromkeys(("mask-swapped", "mask-shifted", "mask-dropped"), ("mask-errors",)),
 }
 """Codes of findings that tell of a fault. A mark of an exact code is right for a near fault, too."""
 ALSO: dict[str, tuple[str, ...]] = {

@@ -164,3 +164,20 @@ def test_counts_stay_true_where_marks_end(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(one.marks) == 5
     assert "20 of 60 rows" in one.what
     assert one.level == "error"
+
+
+def test_recordings_of_one_name_in_two_folders_are_no_leak(tmp_path: Path) -> None:
+    """Rows name their files from their own folder; without a start and an end a recording is its whole content."""
+    from tests.fixtures import sounds
+    from tunesmith.audit.folder import source_of
+    from tunesmith.audit.opening import open_data
+
+    for side, seed in (("train", 0), ("eval", 1)):
+        sounds.audio_folder(tmp_path / side, 6, name="metadata.jsonl", seed=seed)
+    data = open_data(source_of(tmp_path), weights_needed=False)
+    assert "leak" not in {found.code for found in double_findings(data) if isinstance(found, Found)}
+    copied = tmp_path / "eval" / "clip-002.wav"
+    copied.write_bytes((tmp_path / "train" / "clip-004.wav").read_bytes())
+    data = open_data(source_of(tmp_path), weights_needed=False)
+    (leak,) = [one for one in double_findings(data) if isinstance(one, Found) and one.code == "leak"]
+    assert [(mark.row, mark.twin) for mark in leak.marks] == [("clip-004.wav", "eval:clip-002.wav")]

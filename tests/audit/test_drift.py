@@ -64,7 +64,9 @@ def cloud(count: int, seed: int, shift: float = 0.0, width: int = 32) -> np.ndar
 def test_sides_of_one_source_are_alike(tmp_path: Path) -> None:
     vectors = cloud(600, 0), cloud(200, 1)
     found, views, skipped = said(data_of(tmp_path, rows_of(600, "t"), rows_of(200, "h", seed=1), vectors))
-    assert not found
+    # The farthest of any cloud are a little far: at most one in a hundred, and a note.
+    assert set(found) <= {"outliers"}
+    assert all((one.level, one.share < 0.01) == ("note", True) for one in found.values())
     assert not skipped
     (view,) = views
     assert view.kind == "map"

@@ -1,4 +1,4 @@
-"""Wrong labels among probabilities: confident learning is the reference's, planted ones are found, clean ones are not."""
+"""Wrong labels among probabilities: the confident joint is cleanlab's, planted ones are found, clean ones are not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tunesmith.audit.out_of_fold import folds_of, sifted, units_of
 def clouds(
     rows: int, classes: int, apart: float, share: float, seed: int = 0, *, only: tuple[int, int] | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points of Gaussian classes, their true labels, and labels of which a share is wrong (all of ``only``: from, to)."""
+    """Points of Gaussian classes, their true labels, and labels of which a share is wrong (``only``: from, to)."""
     rng = np.random.default_rng(seed)
     truth = np.arange(rows) % classes
     centres = np.linalg.qr(rng.normal(size=(24, classes)))[0].T * apart

@@ -361,10 +361,11 @@ def test_recordings_and_speakers_on_both_sides_are_found(
     code, found = audited("speech-ctc", source, judged, models, tmp_path, monkeypatch, capsys)
     by_code = {f["code"]: f for f in found}
     assert code == EXIT_FINDINGS
-    assert (by_code["audio-in-both-splits"]["level"], by_code["audio-in-both-splits"]["rows"]) == ("error", ["copy"])
-    assert "copy is r4" in by_code["audio-in-both-splits"]["what"]
+    leak = by_code["audio-in-both-splits"]
+    assert (leak["level"], [(mark["row"], mark["twin"]) for mark in leak["marks"]]) == ("error", [("r4", "eval:copy")])
+    assert "copy is r4" in leak["what"]
     write_rows(tmp_path / "eval" / "rows.jsonl", held[:-1])
     _, found = audited("speech-ctc", source, judged, models, tmp_path, monkeypatch, capsys)
     (mine,) = [f for f in found if f["code"] == "speaker-in-both-splits"]
-    assert (mine["level"], mine["rows"]) == ("warning", [held[0]["id"]])
+    assert (mine["level"], [mark["row"] for mark in mine["marks"]]) == ("warning", [row["id"] for row in train])
     assert "data.group_by: speaker" in mine["fix"]

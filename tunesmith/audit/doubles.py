@@ -135,10 +135,12 @@ def _pool(data: AuditData) -> _Pool:
     total, done = sum(map(len, pool.rows)), 0
     for rows in pool.rows:
         for row in rows:
-            alike = task.identity if task.identity and all(name in row for name in task.identity) else inputs
-            pool.contents.append(content_number(row, alike))
+            # What is not there is the same of all (no start: the beginning); a file's name says nothing of its content.
+            own = not is_empty(row.get(task.identity[0])) if task.identity else False
+            pool.contents.append(content_number(row, [n for n in task.identity if n in row] if own else inputs))
             pool.labels.append(0 if data.label is None else _label_number(row.get(data.label)))
-            pool.whole.append(all(not is_empty(row.get(name)) for name in inputs))
+            whole = all(not is_empty(row.get(name)) for name in inputs)
+            pool.whole.append(whole and (own or not task.reads_files))
             if pool.texts is not None:
                 pool.texts.add(text_of(row))
             done += 1

@@ -37,7 +37,7 @@ Places = Mapping["SideName", NDArray[np.int64]]
 ALWAYS_ROWS = 20_000
 """So many rows of a head, which label checks need, are computed whatever it takes; all else within `MOST_SECONDS`."""
 MOST_SECONDS = 120.0
-SAMPLE_SECONDS, SAMPLE_ROWS, LEAST_SAMPLE = 60.0, 5_000, 400
+SAMPLE_SECONDS, SAMPLE_ROWS, LEAST_SAMPLE = 60.0, 5_000, 64
 TIMED_ROWS, TIMED_FILES = 32, 16
 CHUNK_ROWS = 512
 """Rows that are sorted by length and kept together: what Ctrl-C loses at most."""

@@ -6,7 +6,7 @@ It reads no file: the mask is that of the task, at the network's size.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from tunesmith.audit.cells import IGNORED, NoMaps, SeenPicture, picture_limit_said, pieces, seen_pictures
 from tunesmith.audit.found import Found, Mark, Skipped, View, share_level
+from tunesmith.audit.label_noise import doubt
+from tunesmith.pictures.classes import BACKGROUND
 
 if TYPE_CHECKING:
     from tunesmith.audit.data import AuditData
@@ -22,9 +24,11 @@ if TYPE_CHECKING:
 UNLABELLED = 255
 SURE = 0.7
 """Probability of another class, averaged over a region, from which on the region counts."""
-LEAST_SHARE = 0.004
+LEAST_SHARE = 0.01
 """Share of the picture that such regions must have together."""
 SPREADS = 3.0
+LEAST_CELLS, LEAST_PIECES = 4, 20
+WRONG = 0.5
 WARNING_SHARE = 0.01
 
 
@@ -45,6 +49,7 @@ def mask_label_findings(data: AuditData) -> Iterator[Found | View | Skipped]:
     classes = len(names)
     pairs = np.zeros((classes, classes), dtype=np.int64)
     pictures: list[tuple[int, float, list[_Region]]] = []
+    things = _Things()
     try:
         for seen in seen_pictures(data, classes, cells_of_mask, data.prepared.source.recipe.run.seed):
             known = seen.given != IGNORED
@@ -53,6 +58,7 @@ def mask_label_findings(data: AuditData) -> Iterator[Found | View | Skipped]:
             regions = _regions(seen)
             weight = sum(one.cells * one.sure for one in regions) / max(1, int(known.sum()))
             pictures.append((seen.at, weight, regions))
+            things.add(seen, classes)
     except NoMaps as why:
         yield Skipped("mask-errors", str(why))
         return
@@ -64,7 +70,10 @@ def mask_label_findings(data: AuditData) -> Iterator[Found | View | Skipped]:
     ]
     title = "Classes of masks (down) and what their cells surely look like (across)"
     yield View("mask-pairs", title, "matrix", {"names": names, "cells": pairs.tolist()}, unit="cells", said=told)
-    marks = list(_marks(data, pictures, names))
+    marks = _marks(data, pictures, names)
+    known_rows = {mark.row for mark in marks}
+    marks += [mark for mark in things.marks(data, names) if mark.row not in known_rows]
+    marks.sort(key=lambda mark: -mark.score)
     if marks:
         share = len(marks) / len(pictures)
         what = (
@@ -74,6 +83,47 @@ def mask_label_findings(data: AuditData) -> Iterator[Found | View | Skipped]:
         fix = "look at these masks, the surest first, and paint them anew; --fix leaves the pictures out"
         level = share_level(share, WARNING_SHARE)
         yield Found("mask-errors", level, what, data.where("train"), fix, marks, share, remedy="drop")
+
+
+@dataclass
+class _Things:
+    """Connected pieces of the masks, each with what its cells look like on the whole."""
+
+    rows: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    shares: list[NDArray[np.float64]] = field(default_factory=list)
+
+    def add(self, seen: SeenPicture, classes: int) -> None:
+        """Take in the pieces of a picture."""
+        for label in range(classes):
+            for piece in pieces(seen.given == label):
+                if piece.sum() < LEAST_CELLS:
+                    break
+                self.rows.append(seen.at)
+                self.labels.append(label)
+                self.shares.append(seen.probabilities[piece].astype(np.float64).mean(0) + 1e-6)
+
+    def marks(self, data: AuditData, names: list[str]) -> list[Mark]:
+        """One for each picture with a piece whose class is more probably wrong than right."""
+        # Pieces of background are gaps between objects, and take after these.
+        bare = names.index(BACKGROUND) if BACKGROUND in names else None
+        mine = [i for i, label in enumerate(self.labels) if label != bare]
+        present = sorted({self.labels[i] for i in mine})
+        if len(mine) < LEAST_PIECES or len(present) < 2:
+            return []
+        index = {k: i for i, k in enumerate(present)}
+        labels, shares = np.array([index[self.labels[i]] for i in mine]), np.array(self.shares)[mine][:, present]
+        found = doubt(labels, np.asarray(shares / shares.sum(1, keepdims=True), dtype=np.float32))
+        marks: dict[str, Mark] = {}
+        for i in np.argsort(-found.wrong):
+            if found.wrong[i] < WRONG:
+                break
+            row = str(data.sides["train"][self.rows[mine[i]]]["id"])
+            said, looks = (names[present[k]] for k in (labels[i], found.looks[i]))
+            note = f"a region given as {said} looks like {looks} on the whole"
+            # Below those that are found by the share of the picture that is in doubt: a whole object is less than that.
+            marks.setdefault(row, Mark(row, "train", round(float(found.wrong[i]) / 2, 4), note))
+        return list(marks.values())
 
 
 def cells_of_mask(batch: Batch, size: tuple[int, int]) -> NDArray[np.int64]:
@@ -100,7 +150,7 @@ def _regions(seen: SeenPicture) -> list[_Region]:
     for given, other in {(int(g), int(o)) for g, o in zip(seen.given[known], looks[known], strict=True) if g != o}:
         for piece in pieces((seen.given == given) & (looks == other)):
             cells = int(piece.sum())
-            if cells < 4:
+            if cells < LEAST_CELLS:
                 break
             sure = float(seen.probabilities[piece][:, other].mean() - seen.probabilities[piece][:, given].mean())
             if sure >= SURE - (1 - SURE):

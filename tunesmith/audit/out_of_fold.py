@@ -33,8 +33,8 @@ DECAYS = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3)
 WORSE_IN_A_ROW = 2
 MOST_STEPS = 60
 MORE_FEATURES = 1.2
-ONCE_NUMBERS = 30_000_000
-"""Numbers (rows by width) of features from which on one division into folds has to do."""
+ONCE_NUMBERS = 60_000_000
+"""Rows by width by classes from which on one division into folds has to do."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def cross_fitted(
         float32 [rows, classes].
     """
     rng = np.random.default_rng(seed)
-    repeats = 1 if inputs.size > ONCE_NUMBERS else REPEATS
+    repeats = 1 if inputs.size * classes > ONCE_NUMBERS else REPEATS
     total = np.zeros((len(labels), classes))
     decays: tuple[float, ...] = DECAYS
     for done in range(repeats):

@@ -112,10 +112,16 @@ def audit(
                 report.skipped.append(said)
         report.seconds[check.name] = round(time.perf_counter() - began, 3)
         say(f"{check.name}: {report.seconds[check.name]:.1f} s")
-    told = {found.code for found in report.findings if found.marks}
-    report.findings = [f for f in report.findings if SAME.get(f.code) not in told]
+    report.findings = _once(report.findings)
     report.findings.sort(key=lambda found: LEVELS.index(found.level))
     return report
+
+
+def _once(findings: Sequence[Found]) -> list[Found]:
+    """Without what is told under another name with all its rows; the name for this kind of rows comes first."""
+    told = {found.code for found in findings if found.marks}
+    own = {general for code, general in SAME.items() if code in told}
+    return [f for f in findings if f.code not in own and (f.marks or SAME.get(f.code) not in told)]
 
 
 def _accepted(found: Found, accept: dict[str, str]) -> Found:

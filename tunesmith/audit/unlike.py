@@ -25,7 +25,7 @@ SIDES: tuple[SideName, SideName] = ("train", "eval")
 LEAST_ROWS = 30
 """Fewer rows tell nothing of what is usual."""
 NEIGHBOURS, MOST_KNOWN = 10, 10_000
-FAR, MOST_OUTLIERS = 6.0, 0.02
+FAR, MOST_OUTLIERS = 2.8, 0.01
 """Robust deviations above the median from which on a row is like no other, and the most that are told."""
 BEYOND = 0.99
 MAP_POINTS = 3000

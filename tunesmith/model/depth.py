@@ -88,8 +88,9 @@ def runs_of(blocks: Sequence[nn.Module]) -> list[range]:
 def _mark(block: nn.Module) -> tuple[Any, ...]:
     """What makes two blocks alike."""
     shapes = [(name, tuple(p.shape), p.dtype, p.requires_grad) for name, p in block.named_parameters()]
-    kinds = [(type(m), m.training, getattr(m, "attention_type", None)) for m in block.modules()]
-    return (tuple(shapes), tuple(kinds), [getattr(m, "is_sliding", None) for m in block.modules()])
+    # Read from the instance: some libraries warn where a name is looked up by `getattr`.
+    said = [(type(m), m.training, vars(m).get("attention_type"), vars(m).get("is_sliding")) for m in block.modules()]
+    return (tuple(shapes), tuple(said))
 
 
 def _list_of(model: nn.Module, blocks: Sequence[nn.Module]) -> nn.ModuleList | None:
