@@ -248,10 +248,12 @@ def ran(command: Sequence[str], cache: Path, folder: Path) -> Ran:
     return Ran(child.returncode, round(seconds, 2), cpu, round(usage.ru_maxrss / 1024, 1), *texts)
 
 
-def audited(world: Mapping[str, Any], cache: Path, folder: Path, checks: Sequence[str]) -> tuple[dict[str, Any], Ran]:
+def audited(
+    world: Mapping[str, Any], cache: Path, folder: Path, checks: Sequence[str], *more: str
+) -> tuple[dict[str, Any], Ran]:
     """What ``tunesmith audit`` says of a world, and what that took."""
     only = [part for check in checks for part in ("--only", check)]
-    command = [sys.executable, "-m", "tunesmith", "audit", world["recipe"], "--json", *world["arguments"], *only]
+    command = [sys.executable, "-m", "tunesmith", "audit", world["recipe"], "--json", *world["arguments"], *only, *more]
     done = ran(command, cache, folder)
     if done.code not in (0, 1) or not done.out.startswith("{"):
         raise RuntimeError(f"{' '.join(command[2:])}: exit {done.code}: {done.err.strip()[-1500:]}")
@@ -371,7 +373,8 @@ def beside(
     told = {f: t for f, t in TOLD_BY_PEER[peer].items() if f in world["faults"]}
     checks = tuple(dict.fromkeys(check for _, own in told.values() for check in own))
     cache = folder / ("cache" if peer == "datalab" else "cache-2")
-    of_ours, ours = audited(world, cache, folder, checks)
+    # What a fault does to a score is measured by training heads, which no peer does.
+    of_ours, ours = audited(world, cache, folder, checks, "--no-effects")
     scores = {}
     for fault, (issue, _) in told.items():
         cases = world["faults"][fault]

@@ -64,8 +64,34 @@ def predictions(result: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def durations(result: Mapping[str, Any]) -> list[str]:
+    """Seconds that were predicted beside those that runs took, as the rows of a Markdown table."""
+    lines = ["| run | predicted | took | error | goal |", "|---|--:|--:|--:|--:|"]
+    for one in result["results"]:
+        seconds = f"{one['predicted']:.0f} s | {one['measured']:.0f} s"
+        lines.append(f"| {one['case']} | {seconds} | {one['error']:+.0%} | {result['goal']:.0%} |")
+    return lines
+
+
+def faults(result: Mapping[str, Any]) -> list[str]:
+    """What was planted and what was found of it, for what has a goal; the rest stands in the result."""
+    lines = ["| data | planted | of | recall | precision | goal |", "|---|---|--:|--:|--:|---|"]
+    for one in result["results"]:
+        goal = one.get("goal")
+        if one.get("peer") or not isinstance(goal, Mapping) or "recall" not in goal:
+            continue
+        wanted = f"{goal['recall']:g}" + (f" at {goal['precision']:g}" if goal["precision"] else "")
+        figures = " | ".join("" if one[name] is None else f"{one[name]:.2f}" for name in ("recall", "precision"))
+        missed = "" if one["holds"] else ", missed"
+        lines.append(f"| {one['case']} | {one['fault']} | {one['planted']} | {figures} | {wanted}{missed} |")
+    return lines
+
+
 def table(result: Mapping[str, Any]) -> str:
     """A benchmark's result as a Markdown table, with the machine it ran on below."""
+    if result["benchmark"] in ("plan_time", "audit"):
+        rows = durations(result) if result["benchmark"] == "plan_time" else faults(result)
+        return "\n".join([*rows, "", _where(result)])
     if "summary" in result:
         return "\n".join([*predictions(result), "", _where(result)])
     lines = ["| case | ours | peer | unit | ratio | goal |", "|---|--:|--:|---|--:|--:|"]
