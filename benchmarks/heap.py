@@ -77,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     report = {
         "benchmark": "heap",
+        "quick": options.quick,
         "machine": machine(),
         "versions": package_versions(["torch", "transformers"]),
         "results": rows(1 if options.quick else 3, list(CASES)[:1] if options.quick else list(CASES)),
