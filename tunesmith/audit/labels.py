@@ -69,7 +69,7 @@ def class_findings(data: AuditData) -> Iterator[Found | View | Skipped]:
         )
     doubts, joint = doubt(judged.labels, judged.probabilities), confident_joint(judged.labels, judged.probabilities)
     yield from _wrong(data, judged, doubts, joint)
-    yield _doubtful(data, judged, doubts, joint)
+    yield from _doubtful(data, judged, doubts, joint)
     yield _pairs(judged, joint, doubts)
 
 
@@ -122,8 +122,10 @@ def _found(data: AuditData, side: SideName, what: str, marks: list[Mark], share:
     )
 
 
-def _doubtful(data: AuditData, judged: Judged, doubts: Doubt, joint: ConfidentJoint) -> Found | Skipped:
+def _doubtful(data: AuditData, judged: Judged, doubts: Doubt, joint: ConfidentJoint) -> Iterator[Found]:
     chosen = (joint.issues | (doubts.wrong >= DOUBTFUL)) & (doubts.wrong < WRONG)
+    if not chosen.any():
+        return
     at = _order(judged, doubts, chosen)
     count, rows = int(chosen.sum()), len(judged.labels)
     expected = float(doubts.wrong[chosen].sum())
@@ -132,7 +134,7 @@ def _doubtful(data: AuditData, judged: Judged, doubts: Doubt, joint: ConfidentJo
         f"{expected:,.0f} of these labels are estimated to be wrong"
     )
     fix = "look at the first of them where labels matter much; do not leave them out unseen"
-    return Found("label-doubts", "note", what, data.where("train"), fix, _marks(data, judged, doubts, at), count / rows)
+    yield Found("label-doubts", "note", what, data.where("train"), fix, _marks(data, judged, doubts, at), count / rows)
 
 
 def _pairs(judged: Judged, joint: ConfidentJoint, doubts: Doubt) -> View:

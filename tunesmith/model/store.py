@@ -137,6 +137,10 @@ class ActivationStore:
             self._open.abandon()
         self._open = None
 
+    def mapped(self) -> set[int]:
+        """The storages of the files, which are pages of the system's and none of torch's allocator."""
+        return {flat.untyped_storage()._cdata for maps in self._maps for flat in maps}
+
     def read(self, keys: Sequence[bytes], padded: int) -> list[Tensor]:
         """The stored tensors of these rows, stacked; ragged ones [rows, padded, ...], zero where a row is padded.
 

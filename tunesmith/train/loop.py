@@ -155,6 +155,8 @@ class Loop:
         # Before weights are parked: it brings all of them to the device.
         objective = self.job.engine.prepare(Objective(self.job.task, self.job.model))
         self.cache = self._open_cache(stage, total / per_epoch)
+        # What scoring, recording or the stage before has freed would stand beside this stage's worst moment.
+        give_back()
         rehearse(self, objective)
         if self.at.rate is None:
             self.at.rate = self._peak_rate(stage, objective, learning)

@@ -135,7 +135,10 @@ class _Peak:
             if device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(device)
             elif not job.recipe.engine.compile:
-                ledger = stack.enter_context(Ledger(own_storages(job.model)))
+                cache = self.loop.cache
+                # What is read of the cache's file is planned and measured as mapped, not as held.
+                mapped = cache.cache.store.mapped() if cache is not None else set()
+                ledger = stack.enter_context(Ledger(own_storages(job.model) | mapped))
             yield
         if device.type == "cuda":
             self._see(int(torch.cuda.max_memory_allocated(device)))
