@@ -31,9 +31,9 @@ CASES = {
 }
 CHILD = """
 import json, resource, sys
-import tunesmith.train.engine as engine
+import tunesmith.train.rehearsal as rehearsal
 if sys.argv[1] == "given back":
-    engine.keep_freed = lambda: False
+    rehearsal.keep_freed = lambda: False
 from tunesmith.tune import fine_tune
 fine_tune(sys.argv[2], overrides=sys.argv[3:])
 print(json.dumps({"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))

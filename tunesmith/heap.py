@@ -16,6 +16,8 @@ LARGEST_KEPT = 128 << 20
 """Bytes of a block up to which it comes from the heap."""
 KEPT_AT_THE_TOP = 1 << 30
 """Free bytes at the heap's end from which on it shrinks."""
+KEPT_ANYWAY = 32 << 20
+"""Bytes of a block up to which glibc keeps it by itself, once it has seen one freed (DEFAULT_MMAP_THRESHOLD_MAX)."""
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """glibc's malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD."""
 

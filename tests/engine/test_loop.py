@@ -274,3 +274,32 @@ def test_the_best_weights_of_an_early_stage_come_back_whole(world: World, monkey
     first, second = (load_file(run.model / "model.safetensors") for run in (alone, both))
     assert first.keys() == second.keys()
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+@pytest.mark.parametrize("largest", [0, 1 << 40], ids=["a tensor above the bar", "none above it"])
+def test_freed_memory_is_kept_where_a_step_has_large_tensors(
+    world: World, monkeypatch: pytest.MonkeyPatch, largest: int
+) -> None:
+    from tunesmith.train import rehearsal
+
+    kept: list[int] = []
+    monkeypatch.setattr(rehearsal, "KEPT_ANYWAY", largest)
+    monkeypatch.setattr(rehearsal, "keep_freed", lambda: kept.append(1))
+    loop = loop_for(world, stages=HEAD_THEN_ALL)
+    loop._enter(loop.job.stages[1])
+    rehearse(loop, Objective(loop.job.task, loop.job.model))
+    assert bool(kept) == (largest == 0)
+
+
+def test_what_is_read_of_the_caches_file_is_not_held(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pages are planned as mapped: counted as tensors they broke the receipt of the rehearsed step."""
+    from tunesmith.model.store import ActivationStore
+
+    def held(name: str) -> int:
+        run = fine_tune(world.recipe(name, run={"name": name}, stages=HEAD_THEN_ALL[:1], cache={"use": "on"}))
+        (event,) = [e for e in run.read_events()[0] if e["kind"] == "rehearsal"]
+        return int(event["peak_bytes"])
+
+    apart = held("apart")
+    monkeypatch.setattr(ActivationStore, "mapped", lambda _store: set())
+    assert held("counted") > apart

@@ -42,6 +42,7 @@ class Held:
         widest: Most bytes that one convolution's library lays out anew, beside what torch's allocator knows of.
         made: Bytes of all that was made going forward, whether it was kept or not.
         end: Bytes that are left when a step is over: its gradients.
+        largest: Bytes of the largest storage.
         phases: The most, and who made it, of each phase of a step.
     """
 
@@ -50,6 +51,7 @@ class Held:
     widest: int = 0
     made: int = 0
     end: int = 0
+    largest: int = 0
     phases: dict[str, tuple[int, dict[str, int]]] = field(default_factory=dict)
 
 
@@ -94,6 +96,7 @@ class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return
         size = storage.nbytes()
         self._labels[key] = self.label
+        self.held.largest = max(self.held.largest, size)
         self.by[self.label] = self.by.get(self.label, 0) + size
         self.now += size
         if self.label != BACKWARD:
@@ -372,4 +375,5 @@ def held_by_depth(few: Held, slopes: Sequence[Slope]) -> Held:
         return round(what(few) + sum(slope.at_full(what(few), what(slope.more)) for slope in slopes))
 
     most, by = max(phases.values(), key=lambda one: one[0], default=(0, {}))
-    return Held(most, by, few.widest, line(lambda one: one.made), line(lambda one: one.end), phases)
+    made, end = line(lambda one: one.made), line(lambda one: one.end)
+    return Held(most, by, few.widest, made, end, few.largest, phases)

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from tunesmith.errors import UserError
-from tunesmith.heap import keep_freed
 from tunesmith.types import Counts
 
 
@@ -79,8 +78,6 @@ class LocalEngine:
         self._scaler = self._accelerator.scaler
         self.scales = self._scaler is not None
         self._trackers = False
-        if self.device.type == "cpu":
-            keep_freed()
 
     def prepare(self, module: nn.Module) -> nn.Module:
         """The module on its device, the same on every rank."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tunesmith.errors import UserError
+from tunesmith.heap import KEPT_ANYWAY, keep_freed
 from tunesmith.model.ledger import Ledger, own_storages
 from tunesmith.task import Task
 from tunesmith.train.guard import untouched_buffers
@@ -41,6 +42,9 @@ def rehearse(loop: Loop, objective: nn.Module) -> None:
         peak.standing = standing
         _step(loop, objective, peak)
         _evaluation(loop, peak)
+    if peak.largest > KEPT_ANYWAY:
+        # Only then is there a gain; where blocks are smaller, keeping them makes holes and no step faster.
+        keep_freed()
     if peak.bytes is not None:
         loop.emit({"kind": "rehearsal", "stage": loop.at.stage, "micro": loop.micro, "peak_bytes": peak.bytes})
 
@@ -125,6 +129,7 @@ class _Peak:
     def __init__(self, loop: Loop) -> None:
         self.loop, self.standing = loop, 0
         self.bytes: int | None = None
+        self.largest = 0
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -143,7 +148,9 @@ class _Peak:
         if device.type == "cuda":
             self._see(int(torch.cuda.max_memory_allocated(device)))
         elif ledger is not None:
-            self._see(ledger.close().most + self._always())
+            held = ledger.close()
+            self.largest = max(self.largest, held.largest if device.type == "cpu" else 0)
+            self._see(held.most + self._always())
 
     def _see(self, seen: int) -> None:
         self.bytes = max(self.bytes or 0, seen)
