@@ -98,5 +98,7 @@ class Traits:
     """What ``amount`` counts the task's data in."""
     references: ClassVar[Sequence[DataReference]] = ()
     """Least data that handbooks name for models of this kind, in ``unit``."""
+    file_columns: ClassVar[tuple[str, ...]] = ()
+    """Columns that name a file: where a row's ``content`` is known, the name says nothing more."""
     reads_files: ClassVar[bool] = False
     """Whether a row names a file: one that can't be read is named, and the others are predicted."""

@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.peers.test_benchmarks import load
+
 ROOT = Path(__file__).resolve().parents[2]
 STAMPS = ROOT / "examples" / "pictures" / "stamps"
 PROMPTS = ROOT / "examples" / "prompts" / "train"
-
-
-def load(name: str) -> ModuleType:
-    """A benchmark as a module, as running its file would load it."""
-    found = sys.modules.get(f"benchmarks.{name}")
-    if found is not None:
-        return found
-    if str(ROOT) not in sys.path:
-        sys.path.insert(0, str(ROOT))
-    spec = importlib.util.spec_from_file_location(f"benchmarks.{name}", ROOT / "benchmarks" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[f"benchmarks.{name}"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def world(name: str, folder: Path) -> Any:

@@ -46,8 +46,6 @@ VERSION = 1
 OF_TARGETS = ("labels", "label_counts", "class_weights", "classes", "sizes", "shares", "vocabulary", "max_new_tokens")
 OF_ROWS = ("learned_share", "truncated_share", "languages", "subject", "stop")
 """Facts that change with every row and say nothing about how its input is encoded."""
-FILES = ("image", "audio", "mask")
-"""Columns that name a file; where its ``content`` is known, its name is no matter."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +207,8 @@ class _Computation:
 
     def _key(self, row: Row) -> bytes:
         """Sixteen bytes that name what the network reads of a row; a file is named by its content where it is known."""
-        names = self._columns if row.get("content") is None else [n for n in self._columns if n not in FILES]
+        spared = () if row.get("content") is None else self.task.file_columns
+        names = [name for name in self._columns if name not in spared]
         values = {name: row.get(name) for name in names}
         return blake2b(canonical_json(values), digest_size=16).digest()
 

@@ -39,7 +39,6 @@ _NAMES = re.compile(
 )
 _FRAME = re.compile(r"^(.*?[^0-9])([0-9]{1,9})$")
 """A file's stem: what comes before the number of a frame, and the number."""
-_FILES = ("image", "audio")
 
 Value = Callable[[Row], object]
 
@@ -106,7 +105,7 @@ def _groupings(data: AuditData) -> list[_Grouping]:
     for name in columns:
         if name not in spared and _NAMES.search(_snake(name)):
             found.append(_Grouping.of(name, False, _column(name)))
-    file = next((name for name in _FILES if name in columns and name in data.task.columns), None)
+    file = next((name for name in data.task.file_columns if name in columns and name in data.task.columns), None)
     if file is not None:
         found.append(_Grouping.of("the file's name before its number", False, _before_number(file)))
         found.append(_Grouping.of("the file's folder", False, _folder(file)))

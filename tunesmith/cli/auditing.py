@@ -55,6 +55,9 @@ def audit(
     no_effects: Annotated[
         bool, typer.Option("--no-effects", help="Do not measure what faults do to a score, which trains heads.")
     ] = False,
+    most_seconds: Annotated[
+        float | None, typer.Option(min=1.0, help="About how long a check that can judge a sample may take.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Weights in place of the recipe's, or of the starter.")] = None,
     as_json: AsJson = False,
 ) -> int:
@@ -76,7 +79,7 @@ def audit(
     from tunesmith.audit.run import chosen_checks
 
     chosen_checks(only or (), skip or ())
-    wishes = Wishes(against=tuple(against or ()), toxicity=toxicity, groups=tuple(group or ()), effects=not no_effects)
+    wishes = Wishes(tuple(against or ()), toxicity, tuple(group or ()), not no_effects, most_seconds)
     with progress_bar(as_json) as (say, bar), quiet_libraries():
         if not is_recipe(path):
             say(_guess(source))

@@ -51,6 +51,7 @@ class GenerationTask(Task):
     pipeline_tag = "text-to-image"
     unit = "pictures"
     references = (DataReference("Stable Diffusion with DreamBooth", 10),)
+    file_columns = ("image",)
     audited = ("pictures", "captions")
     finding_codes = FINDING_CODES
     # A subject has a handful of pictures and one prompt, and a prompt that is held out needs no picture.

@@ -68,6 +68,7 @@ class PictureTask(Task):
     """What is learned of a picture: ``label``, ``boxes`` or ``mask``."""
     default_size: ClassVar[int] = 224
     exports: ClassVar[Mapping[str, str]] = {"onnx": ".onnx"}
+    file_columns: ClassVar[tuple[str, ...]] = ("image", "mask")
     reads_files: ClassVar[bool] = True
     cpu_rows: ClassVar[int | None] = 8
     unit: ClassVar[str] = "pictures"

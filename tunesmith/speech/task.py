@@ -84,6 +84,7 @@ class SpeechTask(Task):
     target = "text"
     identity: ClassVar[tuple[str, ...]] = ("content", "start", "end")
     higher_is_better = False
+    file_columns: ClassVar[tuple[str, ...]] = ("audio",)
     reads_files: ClassVar[bool] = True
     low_precision: ClassVar[bool] = True
     cpu_rows: ClassVar[int | None] = 8
