@@ -213,3 +213,11 @@ def test_the_text_shows_effects_twins_and_what_is_missing() -> None:
     assert lines[-1] == "audit: 1 errors, 0 warnings, 0 notes"
     clean = audit_text({**report, "findings": [], "views": [], "skipped": []})
     assert clean.splitlines()[-1] == "audit: 0 errors, 0 warnings, 0 notes"
+
+
+def test_an_accepted_code_that_matched_nothing_is_said(desk: Any) -> None:
+    desk.write("rows.jsonl", [{"id": f"r{n}", **row} for n, row in enumerate(desk.rows(120))])
+    recipe = desk.recipe(audit={"accept": {"secrets": "made up", "few-rows": "a test"}})
+    assert "nothing was found under 'secrets'" in desk("audit", recipe, "--json").err
+    # With some checks left out nothing can be said of what they would have found.
+    assert "nothing was found under 'secrets'" not in desk("audit", recipe, *COLUMNS, "--json").err

@@ -112,6 +112,10 @@ def audit(
                 report.skipped.append(said)
         report.seconds[check.name] = round(time.perf_counter() - began, 3)
         say(f"{check.name}: {report.seconds[check.name]:.1f} s")
+    found = {one.code for one in report.findings}
+    for code in accept if not only and not skip else ():
+        if code in DEEP_CODES and code not in found:
+            say(f"audit.accept: nothing was found under {code!r}, so there was nothing to accept")
     report.findings = _once(report.findings)
     report.findings.sort(key=lambda found: LEVELS.index(found.level))
     return report
