@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.fixtures.built import built
 from tests.peers.test_benchmarks import load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,11 +116,17 @@ def test_answers_are_known_row_by_row(tmp_path: Path) -> None:
     assert shared == planted
 
 
-needs_stamps = pytest.mark.skipif(not STAMPS.is_dir(), reason="the stamps are not built")
-needs_prompts = pytest.mark.skipif(not PROMPTS.is_dir(), reason="the prompts are not built")
+@pytest.fixture(scope="module")
+def stamps() -> Path:
+    return built("pictures") / "stamps"
 
 
-@needs_stamps
+@pytest.fixture(scope="module")
+def prompts() -> Path:
+    return built("prompts") / "train"
+
+
+@pytest.mark.usefixtures("stamps")
 def test_flipped_pictures_lie_in_another_class(tmp_path: Path) -> None:
     made = world("pictures/flips-20", tmp_path)
     true = {file.read_bytes(): file.parent.name for file in (STAMPS / "train").glob("*/*")}
@@ -128,7 +135,7 @@ def test_flipped_pictures_lie_in_another_class(tmp_path: Path) -> None:
     assert wrong == {place for (place,) in made.faults["flips"]}
 
 
-@needs_stamps
+@pytest.mark.usefixtures("stamps")
 def test_repeated_pictures_are_equal_or_nearly(tmp_path: Path) -> None:
     made = world("pictures/doubles", tmp_path)
     for fault, cases in made.faults.items():
@@ -147,7 +154,7 @@ def test_repeated_pictures_are_equal_or_nearly(tmp_path: Path) -> None:
                 assert 0 < np.abs(first - second).mean() < apart, fault
 
 
-@needs_stamps
+@pytest.mark.usefixtures("stamps")
 def test_poor_pictures_are_poor(tmp_path: Path) -> None:
     made = world("pictures/quality", tmp_path)
     for (place,) in made.faults["unreadable"]:
@@ -166,7 +173,7 @@ def test_poor_pictures_are_poor(tmp_path: Path) -> None:
         assert same != damaged
 
 
-@needs_stamps
+@pytest.mark.usefixtures("stamps")
 def test_boxes_are_damaged_where_the_truth_says_so(tmp_path: Path) -> None:
     made = world("pictures/boxes", tmp_path)
 
@@ -189,7 +196,7 @@ def test_boxes_are_damaged_where_the_truth_says_so(tmp_path: Path) -> None:
             assert len(damaged[name]) - len(clean[name]) == more.get(fault, 0), fault
 
 
-@needs_stamps
+@pytest.mark.usefixtures("stamps")
 def test_masks_are_damaged_where_the_truth_says_so(tmp_path: Path) -> None:
     made = world("pictures/masks", tmp_path)
     changed = set()
@@ -204,7 +211,7 @@ def test_masks_are_damaged_where_the_truth_says_so(tmp_path: Path) -> None:
     assert changed == {place for cases in made.faults.values() for (place,) in cases}
 
 
-@needs_prompts
+@pytest.mark.usefixtures("prompts")
 def test_recordings_and_transcripts_are_damaged_where_the_truth_says_so(tmp_path: Path) -> None:
     import soundfile
 
@@ -268,7 +275,7 @@ def test_our_recall_is_taken_at_the_precision_of_a_peer() -> None:
 
 
 @pytest.mark.heavy
-@needs_stamps
+@pytest.mark.usefixtures("stamps")
 def test_quick_run_of_two_cases(capsys: pytest.CaptureFixture[str]) -> None:
     audit = load("audit")
     kept = {file: file.stat().st_mtime_ns for file in (ROOT / "benchmarks" / "results").glob("*.json")}
