@@ -1,0 +1,1 @@
+"""Language models to ask: local weights, a run, or an endpoint of the OpenAI protocol. It knows no retrieval."""
