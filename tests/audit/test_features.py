@@ -135,7 +135,7 @@ def test_a_decoder_is_heard_at_its_middle_and_without_padding(tmp_path: Path) ->
     assert np.isfinite(found.train).all()
     assert found.train.std(0).mean() > 0
     # A row's features do not depend on the rows beside it.
-    alone = room._Computation(data)
+    alone = room.Computation(data)
     row = data.sides["train"][0]
     vector = alone.reader.vectors(alone._loader([row]))[0].numpy()
     assert np.allclose(vector, found.train[0], atol=1e-4)

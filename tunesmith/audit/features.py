@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -111,7 +111,7 @@ def _features(data: AuditData, sample: int | None) -> Features | None:
         data.reasons[REASON] = "the model's weights are not at hand"
         return None
     try:
-        return _Computation(data).run(sample)
+        return Computation(data).run(sample)
     except UserError as fault:
         data.reasons[REASON] = f"{fault.what} ({fault.where})"
     except (RuntimeError, LookupError, NotImplementedError, MemoryError) as fault:
@@ -120,7 +120,7 @@ def _features(data: AuditData, sample: int | None) -> Features | None:
     return None
 
 
-class _Computation:
+class Computation:
     """One pass over the rows whose features are not kept yet."""
 
     def __init__(self, data: AuditData) -> None:
@@ -128,7 +128,7 @@ class _Computation:
 
         self.data, self.prepared = data, frozen_of(data.prepared)
         self.task = self.prepared.task
-        self.seconds = 0.0
+        self.seconds, self._what = 0.0, ""
         self._store: ActivationStore | None = None
 
     def run(self, sample: int | None) -> Features:
@@ -173,6 +173,27 @@ class _Computation:
 
     # Rows to vectors
 
+    def use(self, task: Any) -> None:
+        """Let rows be encoded by another copy of the task; what the network reads of a row must name what differs."""
+        self.task = task
+        self.prepared = replace(self.prepared, task=task)
+
+    def of(self, side: SideName, rows: Sequence[Row], what: str) -> NDArray[np.float32]:
+        """The features of rows that are not the side's own but made of them, [rows, width].
+
+        Raises:
+            UserError: A row or the weights can't be read.
+        """
+        self._what = what
+        return self._of_rows(side, rows, np.arange(len(rows)))
+
+    def seconds_for(self, sides: Mapping[SideName, Sequence[Row]], times: int) -> float:
+        """About how long so many passes over the rows take, as far as they are not kept; 0 where the first one is."""
+        store = self._opened() if self._known() else None
+        rows = [row for some in sides.values() for row in some]
+        missing = sum(1 for row in rows if store is None or self._key(row) not in store)
+        return missing * times / self.rows_per_second if missing else 0.0
+
     def _of_rows(self, side: SideName, rows: Sequence[Row], at: NDArray[np.int64]) -> NDArray[np.float32]:
         if not len(at):
             return np.zeros((0, int(self._about().get("width", 0))), dtype=np.float32)
@@ -186,7 +207,7 @@ class _Computation:
         store = self._opened()
         first = {key: number for number, key in reversed(list(enumerate(keys))) if key not in store}
         missing = sorted(first.values())
-        what = "features of training rows" if side == "train" else "features of held-out rows"
+        what = self._what or ("features of training rows" if side == "train" else "features of held-out rows")
         for start in range(0, len(missing), CHUNK_ROWS):
             some = missing[start : start + CHUNK_ROWS]
             loader = self._loader([rows[int(at[i])] for i in some])

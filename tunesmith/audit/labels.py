@@ -1,7 +1,7 @@
 """Labels that are wrong, told by heads that learned from the other rows: of classes here, of boxes and masks beside.
 
-A row is marked where its label is more probably wrong than right (see `tunesmith.audit.label_noise`); what confident
-learning counts beyond that is a note, for more of those labels are right than wrong. It reads no picture and no text.
+A row is marked where its label is wrong with a probability of 60 % or more (see `tunesmith.audit.label_noise`); what
+confident learning counts beyond that is a note: more of those labels are right than wrong. It reads no picture or text.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tunesmith.audit.found import Found, Mark, SideName, Skipped, View, share_le
 from tunesmith.audit.label_noise import ConfidentJoint, Doubt, confident_joint, doubt, normalized_margin
 from tunesmith.audit.out_of_fold import LEAST_ROWS, Judged, judge
 
-WRONG = 0.5
+WRONG = 0.6
 """Probability of a wrong label from which on a row is marked."""
 DOUBTFUL = 0.1
 WARNING_SHARE = 0.01
@@ -91,7 +91,7 @@ def _marks(data: AuditData, judged: Judged, doubts: Doubt, at: np.ndarray) -> li
 
 
 def _wrong(data: AuditData, judged: Judged, doubts: Doubt, joint: ConfidentJoint) -> Iterator[Found]:
-    rule = "marked: a label that is more probably wrong than right"
+    rule = "marked: a label that is wrong with a probability of 60 % or more"
     for number, side in enumerate(("train", "eval")):
         mine = judged.sides == number
         at = _order(judged, doubts, mine & (doubts.wrong >= WRONG))

@@ -46,7 +46,7 @@ DEEP_CODES: dict[str, str] = {
     "invisible-characters": "A text holds control characters, or characters without width.",
     "label-doubts": "Rows look like another class than their label's, but not surely.",
     "label-drift": "Labels are shared out otherwise in the held-out rows than in the training rows.",
-    "label-errors": "The label is more probably wrong than right, say heads that learned from the other rows.",
+    "label-errors": "The label is probably wrong (60 % or more), say heads that learned from the other rows.",
     "language-mix": "A text is in another language than most.",
     "language-only-in-eval": "Held-out rows are in a language that next to no training row is in.",
     "length-decides": "The preferred answer is nearly always the longer one, or nearly always the shorter one.",
