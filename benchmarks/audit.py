@@ -596,7 +596,7 @@ PLANNED: dict[str, Planned] = {
     "pictures/flips-5": Planned(FLIPS, ("labels",), ("datalab",), seeds=3),
     "pictures/flips-20": Planned({}, ("labels",), ("datalab",), seeds=3),
     "pictures/doubles": Planned(DOUBLES, ("doubles",), ("cleanvision", "datalab")),
-    "pictures/quality": Planned({"unreadable": WHOLE}, ("pictures",), ("cleanvision",)),
+    "pictures/quality": Planned({"unreadable": WHOLE}, ("pictures", "turned"), ("cleanvision",)),
     "pictures/outliers": Planned({}, ("drift",), ("datalab",)),
     "pictures/boxes": Planned({}, ("labels", "boxes")),
     "pictures/masks": Planned({}, ("labels", "boxes")),

@@ -54,7 +54,7 @@ def test_turned_pictures_are_marked_with_the_turn_that_mends_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, turned = audited(tmp_path, landscape, monkeypatch)
-    said = list(lying_findings(data, ()))
+    said = list(lying_findings(data))
     assert all(isinstance(one, Found) for one in said)
     marks = {mark.row: mark for one in said if isinstance(one, Found) for mark in one.marks}
     assert set(marks) == turned
@@ -63,13 +63,22 @@ def test_turned_pictures_are_marked_with_the_turn_that_mends_them(
     assert "to the left" in marks["a/38.png"].note
     # Turned features are kept by content: nothing is encoded a second time.
     monkeypatch.setattr(data.task.__class__, "pixels", lambda *_: pytest.fail("a picture was read again"))
-    again = list(lying_findings(data, ()))
+    again = list(lying_findings(data))
     assert [one.what for one in again if isinstance(one, Found)] == [one.what for one in said if isinstance(one, Found)]
-    assert list(lying_findings(data, {str(row["id"]) for rows in data.sides.values() for row in rows})) == []
+
+
+def test_without_weights_and_with_few_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, _ = audited(tmp_path, noise, monkeypatch)
+    data.has_weights = False
+    (said,) = lying_findings(data)
+    assert isinstance(said, Skipped)
+    data.has_weights = True
+    monkeypatch.setattr("tunesmith.audit.lying.LEAST_PICTURES", COUNT + 1)
+    assert list(lying_findings(data)) == []
 
 
 def test_where_nothing_tells_the_way_up_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, _ = audited(tmp_path, noise, monkeypatch)
-    (said,) = lying_findings(data, ())
+    (said,) = lying_findings(data)
     assert isinstance(said, Skipped)
     assert "EXIF alone is believed" in said.reason

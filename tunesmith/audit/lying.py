@@ -8,7 +8,7 @@ the pictures says whether it can be believed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunesmith.audit.found import Found, Mark, SideName, Skipped, share_level
+from tunesmith.audit.picture_table import picture_table
 from tunesmith.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,16 +41,16 @@ SAID = {1: "a quarter turn clockwise mends it", 2: "it stands on its head", 3: "
 CODE = "turned-picture"
 
 
-def lying_findings(data: AuditData, broken: Collection[str]) -> Iterator[Found | Skipped]:
-    """Pictures of classes that look turned; other tasks' boxes and masks would have to be turned, too.
-
-    Args:
-        data: Rows of both sides.
-        broken: Ids of rows whose picture can't be read.
-    """
-    if not data.has("labels") or not data.has_weights:
+def lying_findings(data: AuditData) -> Iterator[Found | Skipped]:
+    """Pictures of classes that look turned; other tasks' boxes and masks would have to be turned, too."""
+    if not data.has("labels"):
         return
-    sides: Sides = {side: [row for row in rows if row["id"] not in broken] for side, rows in data.sides.items()}
+    if not data.has_weights:
+        yield Skipped(CODE, "the model's weights are not at hand: which way up pictures are is told by EXIF alone")
+        return
+    table = picture_table(data)
+    broken = {side: set(np.array(told.ids)[~told.readable].tolist()) for side, told in table.items()}
+    sides: Sides = {side: [row for row in rows if row["id"] not in broken[side]] for side, rows in data.sides.items()}
     if sum(map(len, sides.values())) < LEAST_PICTURES:
         return
     seen = _seen(data, sides)

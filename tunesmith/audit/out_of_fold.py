@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ DECAYS = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3)
 """Weights of the penalty ``decay / 2 * |W|^2`` beside the mean loss, strongest first."""
 WORSE_IN_A_ROW = 2
 MOST_STEPS = 60
+SLIGHT = 1e-6
 MORE_FEATURES = 1.2
 ONCE_NUMBERS = 60_000_000
 """Rows by width by classes from which on one division into folds has to do."""
@@ -171,6 +172,7 @@ def cross_fitted(
     seed: int = 0,
     *,
     weights: Floats | None = None,
+    repeats: int = REPEATS,
     report: Report = lambda _done, _total: None,
 ) -> Floats:
     """Probabilities of every row from heads that learned from the other folds, averaged over divisions into folds.
@@ -182,13 +184,14 @@ def cross_fitted(
         units: Rows of one are in one fold, [rows].
         seed: Of the folds.
         weights: How much a row counts when it is learned from, [rows].
+        repeats: Divisions; of many numbers one has to do.
         report: Receives how many divisions are done, and of how many.
 
     Returns:
         float32 [rows, classes].
     """
     rng = np.random.default_rng(seed)
-    repeats = 1 if inputs.size * classes > ONCE_NUMBERS else REPEATS
+    repeats = 1 if inputs.size * classes > ONCE_NUMBERS else repeats
     total = np.zeros((len(labels), classes))
     decays: tuple[float, ...] = DECAYS
     for done in range(repeats):
@@ -211,7 +214,8 @@ def sifted(
     """As ``cross_fitted``, twice: the second time a row counts as much as its label is probably right."""
     from tunesmith.audit.label_noise import doubt
 
-    first = cross_fitted(inputs, labels, classes, units, seed, report=lambda d, t: report(d, 2 * t))
+    # One division tells enough of how much each row is to count.
+    first = cross_fitted(inputs, labels, classes, units, seed, repeats=1, report=lambda d, t: report(d, 2 * t))
     right = np.asarray(1 - doubt(labels, first).wrong, dtype=np.float32)
     return cross_fitted(
         inputs, labels, classes, units, seed + 1, weights=right, report=lambda d, t: report(t + d, 2 * t)
@@ -273,11 +277,15 @@ class Head:
         if given.shape[1] > MORE_FEATURES * given.shape[0]:
             self._span = torch.linalg.qr(self._scaled(given).T)[0]
         self._inputs = self._scaled(given)
-        self._labels = torch.from_numpy(labels)
+        self._labels, self._numbers = torch.from_numpy(labels), torch.arange(len(labels))
         every = torch.ones(len(labels)) if weights is None else torch.from_numpy(weights).float()
         self._weights = every / every.sum()
-        self._matrix = torch.zeros(self._inputs.shape[1], classes, requires_grad=True)
-        self._bias = torch.zeros(classes, requires_grad=True)
+        self._classes = classes
+        # The last column of the inputs, ones, has the bias, which no penalty draws to zero.
+        self._inputs = torch.cat([self._inputs, torch.ones(len(labels), 1)], 1)
+        self._layer = torch.zeros(self._inputs.shape[1], classes)
+        # No curvature of a softmax is above a half of this one (Boehning 1992): with it the search takes few steps.
+        self._bound = self._inputs.T @ (self._inputs * (self._weights[:, None] / 4))
 
     def _scaled(self, inputs: Tensor) -> Tensor:
         scaled = (inputs - self._mean) / self._spread
@@ -286,30 +294,31 @@ class Head:
     def fit(self, decay: float) -> Head:
         """Go to the optimum under a penalty."""
         import torch
-        import torch.nn.functional as F
 
-        optimizer = torch.optim.LBFGS(
-            [self._matrix, self._bias],
-            max_iter=MOST_STEPS,
-            tolerance_grad=1e-5,
-            tolerance_change=1e-7,
-            line_search_fn="strong_wolfe",
-        )
+        from tunesmith.audit.descent import minimised
 
-        def closure() -> Any:
-            optimizer.zero_grad()
-            each = F.cross_entropy(self._inputs @ self._matrix + self._bias, self._labels, reduction="none")
-            loss = (each * self._weights).sum() + decay / 2 * self._matrix.square().sum()
-            loss.backward()  # type: ignore[no-untyped-call]
-            return loss
+        def value(layer: Tensor) -> tuple[float, Tensor]:
+            logs = (self._inputs @ layer).log_softmax(1)
+            own = logs.gather(1, self._labels[:, None])[:, 0]
+            drawn = layer[:-1]
+            loss = float(-(own * self._weights).sum() + decay / 2 * drawn.square().sum())
+            # By hand: the tape costs as much as the two products.
+            slope = logs.exp_()
+            slope[self._numbers, self._labels] -= 1
+            gradient = self._inputs.T @ slope.mul_(self._weights[:, None])
+            gradient[:-1] += decay * drawn
+            return loss, gradient
 
-        optimizer.step(closure)  # type: ignore[no-untyped-call]
+        penalty = torch.full((len(self._layer),), decay)
+        penalty[-1] = 0.0
+        factor = torch.linalg.cholesky(self._bound + torch.diag(penalty + SLIGHT))
+        self._layer = minimised(value, self._layer, MOST_STEPS, lambda slope: torch.cholesky_solve(slope, factor))
         return self
 
     def probabilities(self, inputs: Floats) -> NDArray[np.float64]:
         """Of the classes, float64 [rows, classes]."""
         import torch
 
-        with torch.no_grad():
-            logits = self._scaled(torch.from_numpy(np.ascontiguousarray(inputs))) @ self._matrix + self._bias
-            return np.asarray(logits.double().softmax(-1).numpy())
+        scaled = self._scaled(torch.from_numpy(np.ascontiguousarray(inputs)))
+        logits = scaled @ self._layer[:-1] + self._layer[-1]
+        return np.asarray(logits.double().softmax(-1).numpy())

@@ -1,6 +1,6 @@
 """Pictures that can't be read, or that show little: dark, blurred, odd, repeated; and what the data are made of.
 
-Each picture is decoded once. It knows no box; which way up a picture is it lets the network say.
+Each picture is decoded once. It knows no model and no box.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import numpy as np
 
 from tunesmith.audit.bursts import runs_of
 from tunesmith.audit.found import Found, Mark, Skipped, View, share_level
-from tunesmith.audit.lying import lying_findings
 from tunesmith.audit.mask_rules import OF_MASKS
 from tunesmith.audit.picture_rules import RULES, Rule
 from tunesmith.audit.picture_table import PictureSide, broken_rows, picture_table
@@ -43,8 +42,6 @@ def picture_findings(data: AuditData) -> Iterator[Found | View | Skipped]:
             if len(pictures) >= LEAST_FOR_RELATIVE or rule.code not in RELATIVE:
                 yield from _by_rule(rule, side, pictures, where)
         yield from _bursts(side, pictures, where)
-    broken = {name for side in table.values() for name in np.array(side.ids)[~side.readable].tolist()}
-    yield from lying_findings(data, broken)
     yield from watermark_findings(data, table)
     yield from variety_views(data, table)
 

@@ -52,6 +52,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "pictures", "tunesmith.audit.pictures:picture_findings", ("pictures",), "dark, blurred, odd pictures; variety"
     ),
+    Check("turned", "tunesmith.audit.lying:lying_findings", ("pictures",), "pictures that lie on a side"),
     Check("boxes", "tunesmith.audit.boxes:box_findings", ("boxes", "masks"), "boxes and masks out of place"),
     Check("captions", "tunesmith.audit.captions:caption_findings", ("captions",), "captions that do not match"),
     Check("audio", "tunesmith.audit.audio:audio_findings", ("audio",), "silent, clipped, noisy recordings; variety"),
