@@ -82,3 +82,21 @@ def test_where_nothing_tells_the_way_up_it_is_said(tmp_path: Path, monkeypatch: 
     (said,) = lying_findings(data)
     assert isinstance(said, Skipped)
     assert "EXIF alone is believed" in said.reason
+
+
+def test_a_picture_that_breaks_off_keeps_no_other_from_being_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, _ = audited(tmp_path, noise, monkeypatch)
+    broken = [str(rows[0]["image"]) for rows in data.sides.values()]
+    for name in broken:
+        file = tmp_path / "rows" / name
+        file.write_bytes(file.read_bytes()[:3000])
+    seen = data.features
+    assert seen is not None
+    for side, rows in data.sides.items():
+        assert len(seen.of(side)) == len(rows) - 1
+        assert [rows[int(i)]["image"] for i in seen.at[side]] == [
+            row["image"] for row in rows if row["image"] not in broken
+        ]
+        assert seen.of(side).any(1).all()

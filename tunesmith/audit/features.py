@@ -57,8 +57,8 @@ class Features:
         eval: The same of held-out rows.
         kind: ``head`` (what a linear head reads) or ``block`` (the highest block, averaged over positions).
         seconds: That computing them took now; 0 where all were kept.
-        at: The places in their side that the rows stand at: all of them, or a sample's.
-        whole: Whether they are all rows of both sides.
+        at: The places in their side that the rows stand at: all that can be read, or a sample of them.
+        whole: Whether they are no sample.
     """
 
     train: NDArray[np.float32]
@@ -142,10 +142,12 @@ class Computation:
         if sample is None and (total > ALWAYS_ROWS or self._about()["kind"] != "head"):
             self._refuse_if_slow(total)
         at = self._places(sample)
-        parts = {side: self._of_rows(side, rows, at[side]) for side, rows in sides.items()}
         whole = all(len(at[side]) == len(rows) for side, rows in sides.items())
+        read, parts = dict(at), {}
+        for side, rows in sides.items():
+            read[side], parts[side] = self._of_readable(side, rows, at[side])
         kind = str(self._about()["kind"])
-        return Features(parts["train"], parts["eval"], kind, self.seconds, at, whole)
+        return Features(parts["train"], parts["eval"], kind, self.seconds, read, whole)
 
     def _places(self, sample: int | None) -> Places:
         sides, rng = self.data.sides, np.random.default_rng(self.prepared.source.recipe.run.seed)
@@ -172,6 +174,25 @@ class Computation:
             )
 
     # Rows to vectors
+
+    def _of_readable(
+        self, side: SideName, rows: Sequence[Row], at: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The places of rows that can be read, and their features: a broken file is a finding, and stops no other."""
+        try:
+            return at, self._of_rows(side, rows, at)
+        except UserError:
+            reads = np.array([self._reads(rows[int(i)]) for i in at], dtype=bool)
+            if reads.all() or not reads.any():
+                raise
+            return at[reads], self._of_rows(side, rows, at[reads])
+
+    def _reads(self, row: Row) -> bool:
+        try:
+            self.task.encode(row, None)
+        except UserError:
+            return False
+        return True
 
     def use(self, task: Any) -> None:
         """Let rows be encoded by another copy of the task; what the network reads of a row must name what differs."""
@@ -275,7 +296,7 @@ class Computation:
         rows, most = self.data.sides["train"], TIMED_FILES if self.task.reads_files else TIMED_ROWS
         step = max(1, len(rows) // most)
         some = (rows[i] for i in range(0, len(rows), step))
-        return [row for row in some if not self.task.oversized(row)][:most]
+        return [row for row in some if not self.task.oversized(row) and self._reads(row)][:most]
 
     def _loader(self, rows: Sequence[Row]) -> Loader:
         from tunesmith.plan import loader_of

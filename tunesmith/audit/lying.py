@@ -28,7 +28,7 @@ Sides = Mapping["SideName", "Sequence[Row]"]
 
 TURNS = 4
 LEAST_PICTURES = 40
-MOST_SECONDS = 60.0
+
 LYING = 0.01
 """Share of pictures that are expected to lie each way, with the weight of `PRIOR_SHARE` of all pictures."""
 PRIOR_SHARE = 0.07
@@ -138,7 +138,7 @@ def _with_shares(logs: Floats) -> Floats:
 
 def _seen(data: AuditData, upright: Sides) -> NDArray[np.float32] | str:
     """Features of every picture in four turns, float32 [turns, pictures, width]; or why there are none."""
-    from tunesmith.audit.features import Computation
+    from tunesmith.audit.features import MOST_SECONDS, Computation
 
     computation = Computation(data)
     total = TURNS * sum(map(len, upright.values()))
