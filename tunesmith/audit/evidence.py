@@ -140,6 +140,8 @@ def _entry(data: AuditData, rows: _Rows, one: _Shown, media: Media) -> Json | No
         side, row = rows.placed[mark.row]
         mark = Mark(str(row["id"]), side)
     entry: Json = {"row": mark.row, "side": mark.side, "note": mark.note, "score": mark.score}
+    if mark.place:
+        entry["file"] = mark.place
     if row is None:
         return entry | {"missing": "it is not among the rows that were read"}
     key = None if mark.twin is None else _twin(mark.twin)
@@ -148,7 +150,7 @@ def _entry(data: AuditData, rows: _Rows, one: _Shown, media: Media) -> Json | No
         (mark.side, mark.row), row, mark.change, mark.note
     )
     if key is not None:
-        other: Json = {"row": key[1], "side": key[0]}
+        other: Json = {"row": key[1], "side": key[0]} | ({"file": mark.twin_place} if mark.twin_place else {})
         if twin is not None:
             other |= _told(data, twin, Mark(key[1], key[0], note=mark.note), row) | media.of(key, twin, None)
         entry["twin"] = other

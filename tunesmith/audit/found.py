@@ -25,6 +25,8 @@ class Mark:
         note: What is the matter with this row, for a person.
         twin: ``side:id`` of the row it stands beside (its double, its neighbour), else None.
         change: Columns with the value that would be right; None where nobody can tell.
+        place: ``file:line`` of a row whose id is made from its content; else empty.
+        twin_place: The same of its twin.
     """
 
     row: str
@@ -33,6 +35,8 @@ class Mark:
     note: str = ""
     twin: str | None = None
     change: Mapping[str, Any] | None = None
+    place: str = ""
+    twin_place: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class Found:
     @property
     def finding(self) -> Finding:
         """The same with a handful of rows."""
-        shown = tuple(mark.row for mark in self.marks[:SHOWN_ROWS]) or self.rows
+        shown = tuple(mark.place or mark.row for mark in self.marks[:SHOWN_ROWS]) or self.rows
         return Finding(self.code, self.level, self.what, self.where, self.fix, shown, self.share)
 
     def to_json(self) -> dict[str, Any]:

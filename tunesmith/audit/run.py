@@ -10,6 +10,7 @@ from importlib import import_module
 from tunesmith.audit.data import AuditData
 from tunesmith.audit.found import LEVELS, AuditReport, Found, Skipped, View
 from tunesmith.audit.opening import left_out
+from tunesmith.audit.places import located
 from tunesmith.data.audit import KNOWN_CODES
 from tunesmith.data.deep_codes import DEEP_CODES
 from tunesmith.errors import UserError
@@ -117,7 +118,7 @@ def audit(
     for code in accept if not only and not skip else ():
         if code in DEEP_CODES and code not in found:
             say(f"audit.accept: nothing was found under {code!r}, so there was nothing to accept")
-    report.findings = _once(report.findings)
+    report.findings = located(data, _once(report.findings))
     report.findings.sort(key=lambda found: LEVELS.index(found.level))
     return report
 

@@ -14,7 +14,7 @@ import threading
 import weakref
 from array import array
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO, overload
 
@@ -197,6 +197,10 @@ class RowStore(Sequence[Row]):
         _, label, between = self._segments[bisect_right(self._starts, index) - 1]
         return f"{label}{between}{self._lines[index]}" if between else label
 
+    def content_ids(self) -> Iterator[str] | None:
+        """Every row's id where it is made from its content, in order, no row being read; None where rows have ids."""
+        return None if self._own_ids else map(self._content_id, range(len(self)))
+
     def take(self, indices: Sequence[int]) -> RowView:
         """The rows of these numbers, in this order, read when they are asked for."""
         return RowView(self, indices)
@@ -229,6 +233,10 @@ class RowView(Sequence[Row]):
     def origin(self) -> tuple[RowStore, Sequence[int]]:
         """The store, and the number that each row has in it."""
         return self._store, self._indices
+
+    def content_ids(self) -> Iterator[str] | None:
+        """As that of the store, of these rows."""
+        return None if self._store.content_ids() is None else map(self._store._content_id, self._indices)
 
     def place(self, index: int) -> str:
         """Where the row stands in its source."""

@@ -66,9 +66,9 @@ def _said(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _place(mark: Mapping[str, Any]) -> str:
     """A marked row with the one beside it."""
-    twin = f" ({mark['twin']})" if mark["twin"] else ""
+    twin = f" ({mark.get('twin_place') or mark['twin']})" if mark["twin"] else ""
     held = "eval:" if mark["side"] == "eval" else ""
-    return f"{held}{mark['row']}{twin}"
+    return f"{held}{mark.get('place') or mark['row']}{twin}"
 
 
 def _views(views: Sequence[Mapping[str, Any]]) -> Iterator[str]:
