@@ -11,6 +11,7 @@ import pytest
 
 from tests.fixtures import small_pipelines, sounds
 from tunesmith.errors import UserError
+from tunesmith.machine import cache_folder
 from tunesmith.model.starter import PREFIX, locate
 from tunesmith.plan import make_plan
 from tunesmith.prepare import prepare
@@ -21,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 ROWS = 160
 SMALL = {
-    "causal-lm": ["data.limit=24", "options.shots=[1]", "options.max_new_tokens=16", "options.forgetting=null"],
+    "causal-lm": ["data.limit=14", "options.shots=[1]", "options.max_new_tokens=8", "options.forgetting=null"],
     "text-to-image": ["options.steps=3", "options.samples={rows: 1}"],
 }
 """What makes a task's recipe small beside fewer epochs, where fewer rows are not enough."""
@@ -94,6 +95,10 @@ def need_weights(source: Source) -> None:
 def at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    # Converted weights are those of this machine: to convert them anew for each recipe would take longer than the rest.
+    starters = cache_folder("starter")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "starter").symlink_to(starters)
     monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "cache"))
 
 
