@@ -13,6 +13,7 @@ import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from tunesmith.asking.model import Progress, Prompt, Reply
@@ -23,7 +24,26 @@ from tunesmith.retrieval.document import Chunk, Passage
 
 SLIP = 0.02
 """Chance that an answer's content slips, and that its form does."""
-SYLLABLES = ("ba", "dor", "el", "fen", "gar", "hul", "is", "jor", "kan", "lim", "mor", "nes", "ol", "pra", "quin", "ros")
+STRENGTH = (0.25, 0.95)
+"""Least and largest share of the items that have a planted fault, drawn for each world and fault."""
+SYLLABLES = (
+    "ba",
+    "dor",
+    "el",
+    "fen",
+    "gar",
+    "hul",
+    "is",
+    "jor",
+    "kan",
+    "lim",
+    "mor",
+    "nes",
+    "ol",
+    "pra",
+    "quin",
+    "ros",
+)
 KINDS = ("archive", "mill", "harbour", "chapel", "foundry", "orchard")
 TRADES = ("keeper", "founder", "steward", "architect")
 _NUMBERED = re.compile(r"^\[\d+\] (.+?)(?=\n\n\[\d+\] |\n\nQuestion: |\Z)", re.MULTILINE | re.DOTALL)
@@ -58,7 +78,7 @@ class Habits:
         knows: Questions whose answer it knows by heart.
         reads: Whether it finds an answer in passages.
         misled: Chance that it takes another passage where there are several.
-        form: Whether its answers have the wanted form anyway.
+        form: Share of the questions at which its answers have the wanted form anyway.
         follows: Whether it does what instructions say of the form.
         imitates: How many examples it needs before it writes as they do; 0: it never does.
         copies: How many examples before its content follows them as well (a rule that examples show); 0: never.
@@ -67,7 +87,7 @@ class Habits:
     knows: frozenset[str] = frozenset()
     reads: bool = True
     misled: float = 0.0
-    form: bool = True
+    form: float = 1.0
     follows: bool = False
     imitates: int = 0
     copies: int = 0
@@ -83,6 +103,7 @@ class Person:
         truths: Answer by question, as it is wanted.
         facts: Bare answer by question.
         wrong: Other answers, to be wrong with.
+        wrap: A bare answer as it is wanted.
         spoil: A wanted answer as somebody writes it who does not keep to the form.
         seed: Of its slips.
     """
@@ -115,7 +136,7 @@ class Person:
 
     def count(self, text: str) -> int:
         """Words and signs."""
-        return len(re.findall(r"\w+|[^\w\s]", text))
+        return _length(text)
 
     def _chance(self, *parts: object) -> float:
         digest = hashlib.blake2b(repr((self.seed, self.name, *parts)).encode(), digest_size=8).digest()
@@ -128,7 +149,8 @@ class Person:
         told = asked.partition(question)[2].strip() != ""
         shots = sum(message["role"] == "assistant" for message in prompt.messages)
         passages = [text.strip() for text in _NUMBERED.findall(before)]
-        return self._written(self._content(question, passages, shots, last), told, shots, prompt, last)
+        fact = self._content(question, passages, shots, last)
+        return self._written(question, fact, told, shots, prompt)
 
     def _content(self, question: str, passages: Sequence[str], shots: int, seen: str) -> str:
         """The bare answer that it gives."""
@@ -143,15 +165,21 @@ class Person:
         others = [one for one in self.wrong if one != fact]
         return others[int(self._chance("wrong", question) * len(others))]
 
-    def _written(self, fact: str, told: bool, shots: int, prompt: Prompt, seen: str) -> str:
-        habits = self.habits
-        keeps = habits.form or (told and habits.follows) or bool(habits.imitates and shots >= habits.imitates)
+    def _written(self, question: str, fact: str, told: bool, shots: int, prompt: Prompt) -> str:
+        habits, seen = self.habits, str(prompt.messages[-1]["content"])
+        anyway = self._chance("keeps", question) < habits.form
+        keeps = anyway or (told and habits.follows) or bool(habits.imitates and shots >= habits.imitates)
         if prompt.schema is not None or prompt.choices:
             # Decoding that is held to the form can't leave it.
             return self.wrap(fact)
         if keeps and self._chance("form", seen) >= SLIP:
             return self.wrap(fact)
         return self.spoil(self.wrap(fact))
+
+
+@lru_cache(maxsize=100_000)
+def _length(text: str) -> int:
+    return len(re.findall(r"\w+|[^\w\s]", text))
 
 
 class Shelf:
@@ -182,10 +210,24 @@ class Shelf:
 
 def _name(draw: random.Random, used: set[str]) -> str:
     while True:
-        name = "".join(draw.choice(SYLLABLES) for _ in range(3)).capitalize()
+        name = "".join(draw.choice(SYLLABLES) for _ in range(4)).capitalize()
         if name not in used:
             used.add(name)
             return name
+
+
+def _beside(draw: random.Random, used: set[str], place: str, kind: str) -> str:
+    """A sentence that answers nothing."""
+    words = [_name(draw, used) for _ in range(3)]
+    made = (
+        f"In {draw.randint(1500, 1990)} it was moved from {words[0]} to {words[1]} by the council of {words[2]}.",
+        f"Travellers from {words[0]} reach {place} by the {words[1]} road, or by boat over the {words[2]}.",
+        f"Its walls are of {words[0]} stone, {draw.randint(2, 90)} paces long, and its roof of {words[1]} slate.",
+        f"The {kind} holds the papers of {words[0]}, the seal of {words[1]} and {draw.randint(20, 900)} maps.",
+        f"A fire of {draw.randint(1500, 1990)} took the west wing, which {words[0]} {words[1]} built up again.",
+        f"Every {draw.randint(2, 9)} years the people of {words[0]} bring {words[1]} bread to the gate.",
+    )
+    return draw.choice(made)
 
 
 @dataclass(frozen=True)
@@ -206,11 +248,9 @@ def facts(count: int, seed: int) -> Facts:
         kind, trade = draw.choice(KINDS), draw.choice(TRADES)
         questions.append(f"Who is the {trade} of the {place} {kind}?")
         answers.append(who)
-        year = draw.randint(1500, 1990)
-        passages.append(
-            f"The {place} {kind} was opened in {year} and stands near the river. Its {trade} is {who}, who took up the "
-            f"post after a long search. Visitors are let in on weekdays."
-        )
+        sentences = [_beside(draw, used, place, kind) for _ in range(3)]
+        sentences.insert(draw.randrange(4), f"The {trade} of the {place} {kind} is {who}.")
+        passages.append(" ".join(sentences))
     return Facts(tuple(questions), tuple(answers), tuple(passages))
 
 
@@ -250,8 +290,8 @@ class Plan:
 
     Args:
         truth: Its cures.
-        known: Share of the facts that the model knows.
-        base: Habits of the model.
+        known: Share of the facts that the model knows; below a half it is drawn by ``STRENGTH`` for each world.
+        base: Habits of the model; where it never keeps to the form, how often it does is drawn, too.
         tuned: What tuning on all rows changes.
         larger: What a larger model changes; None: there is none.
         larger_knows: Share that the larger one knows.
@@ -263,7 +303,7 @@ class Plan:
     """
 
     truth: frozenset[str]
-    known: float = 0.97
+    known: float = 0.99
     base: Habits = Habits()
     tuned: Mapping[str, Any] = field(default_factory=dict)
     larger: Mapping[str, Any] | None = None
@@ -279,19 +319,19 @@ def _cures(*rungs: str) -> frozenset[str]:
     return frozenset(rungs)
 
 
-ODD = {"wrap": ticket, "base": Habits(form=False), "tuned": {"form": True}}
+ODD = {"wrap": ticket, "base": Habits(form=0.0), "tuned": {"form": 1.0}}
 PLANS: dict[str, Plan] = {
     "invented facts": Plan(_cures("retrieval"), known=0.05, larger={}, larger_knows=0.1),
     "invented facts, rows say them": Plan(_cures("retrieval"), known=0.05, learns_facts=True),
     "known facts, odd format": Plan(_cures("fine-tune"), **ODD),
     "format that instructions give": Plan(
-        _cures("instructions"), base=Habits(form=False, follows=True, imitates=2), tuned={"form": True}
+        _cures("instructions"), base=Habits(form=0.0, follows=True, imitates=2), tuned={"form": 1.0}
     ),
     "format that a schema gives": Plan(
-        _cures("constraint"), wrap=as_json, spoil=fenced, base=Habits(form=False), tuned={"form": True}
+        _cures("constraint"), wrap=as_json, spoil=fenced, base=Habits(form=0.0), tuned={"form": 1.0}
     ),
     "style that examples give": Plan(
-        _cures("few-shot"), base=Habits(form=False, imitates=4), tuned={"form": True}, wrap=ticket
+        _cures("few-shot"), base=Habits(form=0.0, imitates=4), tuned={"form": 1.0}, wrap=ticket
     ),
     "broken retriever": Plan(_cures("retriever"), known=0.05, documents="broken"),
     "reader misled by distractors": Plan(_cures("reader"), known=0.05, base=Habits(misled=0.8)),
@@ -301,7 +341,7 @@ PLANS: dict[str, Plan] = {
     ),
     "nothing wrong": Plan(_cures(), known=1.0, larger={}, larger_knows=1.0),
     "facts and format by instructions": Plan(
-        _cures("instructions", "retrieval"), known=0.05, base=Habits(form=False, follows=True), tuned={"form": True}
+        _cures("instructions", "retrieval"), known=0.05, base=Habits(form=0.0, follows=True), tuned={"form": 1.0}
     ),
     "facts and odd format": Plan(_cures("retrieval", "fine-tune"), known=0.05, **ODD),
     "broken retriever and examples' style": Plan(
@@ -309,11 +349,15 @@ PLANS: dict[str, Plan] = {
         known=0.05,
         documents="broken",
         wrap=ticket,
-        base=Habits(form=False, imitates=2),
-        tuned={"form": True},
+        base=Habits(form=0.0, imitates=2),
+        tuned={"form": 1.0},
     ),
     "misled reader and odd format": Plan(
-        _cures("reader", "fine-tune"), known=0.05, wrap=ticket, base=Habits(form=False, misled=0.8), tuned={"form": True}
+        _cures("reader", "fine-tune"),
+        known=0.05,
+        wrap=ticket,
+        base=Habits(form=0.0, misled=0.8),
+        tuned={"form": 1.0},
     ),
 }
 PURE_KNOWLEDGE = ("invented facts", "invented facts, rows say them", "broken retriever", "reader misled by distractors")
@@ -331,6 +375,9 @@ def world(name: str, count: int, seed: int) -> World:
     wanted = {made.questions[n]: plan.wrap(made.answers[n]) for n in range(2 * count)}
     bare = dict(zip(made.questions, made.answers, strict=True))
     hard = {question: draw.random() for question in made.questions}
+    known = plan.known if plan.known > 0.5 else 1 - draw.uniform(*STRENGTH)
+    base = replace(plan.base, form=plan.base.form or 1 - draw.uniform(*STRENGTH))
+    larger_knows = max(plan.larger_knows, known)
 
     def person(title: str, habits: Habits, share: float, extra: frozenset[str] = frozenset()) -> Person:
         knows = frozenset(question for question, place in hard.items() if place < share) | extra
@@ -348,12 +395,12 @@ def world(name: str, count: int, seed: int) -> World:
         learned_now = frozenset(row.input for row in rows[: round(share * len(rows))])
         if plan.learns_facts:
             learned_now |= frozenset(item.input for item in items[: round(share * len(items))])
-        habits = replace(plan.base, **(plan.tuned if share > 0.4 else {}))
-        return Pilot(person(f"tuned-{share}", habits, plan.known, learned_now), round(share * len(rows)), 60.0 * share)
+        habits = replace(base, **(plan.tuned if share > 0.4 else {}))
+        return Pilot(person(f"tuned-{share}", habits, known, learned_now), round(share * len(rows)), 60.0 * share)
 
     larger = None
     if plan.larger is not None:
-        larger = person("larger", replace(plan.base, **plan.larger), plan.larger_knows)
+        larger = person("larger", replace(base, **plan.larger), larger_knows)
     wishes = Wishes(
         train=train,
         searcher=Shelf(shelf, broken=plan.documents == "broken", seed=seed),
@@ -362,7 +409,7 @@ def world(name: str, count: int, seed: int) -> World:
         seed=seed,
         fact_rows=40,
     )
-    return World(name, plan.truth, items, person("base", plan.base, plan.known), wishes, plan.also)
+    return World(name, plan.truth, items, person("base", base, known), wishes, plan.also)
 
 
 # Worlds of choices
@@ -390,14 +437,14 @@ def _choices(name: str, count: int, seed: int, *, flipped: float, habits: Habits
 
     items = [_item(n, question, label(question)) for n, question in enumerate(asked)]
     train = [_item(n, question, label(question), kind="t") for n, question in enumerate(learned)]
-    known = frozenset(question for question in questions if draw.random() < (0.97 if habits.form else 0.3))
+    known = frozenset(question for question in questions if draw.random() < (0.99 if flipped else 0.3))
 
     def person(title: str, own: Habits, knows: frozenset[str]) -> Person:
         return Person(title, replace(own, knows=knows), rule, rule, DEPARTMENTS, plain, chatty, seed)
 
     def tune(rows: Sequence[Item], items: Sequence[Item], share: float) -> Pilot:
         generalises = frozenset(questions) if share > 0.4 and truth == _cures("fine-tune") else known
-        return Pilot(person(f"tuned-{share}", replace(habits, form=True), generalises), len(rows), 60.0 * share)
+        return Pilot(person(f"tuned-{share}", replace(habits, form=1.0), generalises), len(rows), 60.0 * share)
 
     return World(name, truth, items, person("base", habits, known), Wishes(train=train, tune=tune, seed=seed))
 
@@ -407,13 +454,13 @@ def _flipped(name: str, count: int, seed: int) -> World:
 
 
 def _flipped_and_chatty(name: str, count: int, seed: int) -> World:
-    habits = Habits(form=False, follows=True)
+    habits = Habits(form=0.0, follows=True)
     return _choices(name, count, seed, flipped=0.3, habits=habits, truth=_cures("labels"))
 
 
 def _in_house(name: str, count: int, seed: int) -> World:
     """A rule that nobody outside knows and that rows show."""
-    habits = Habits(form=False, follows=True)
+    habits = Habits(form=0.0, follows=True)
     return _choices(name, count, seed, flipped=0.0, habits=habits, truth=_cures("fine-tune"))
 
 

@@ -128,6 +128,14 @@ class Task(Traits, ABC):
         """
         raise LookupError(f"{type(self).__name__} has a reference_width but no reference")
 
+    def share(self, model: nn.Module, batch: Batch) -> dict[str, Any]:
+        """What the rows of a batch tell the other rows of their step, without gradients, where ``company`` is set.
+
+        ``loss`` finds it in ``batch["company"]``. It must give the value of the batch's own rows, and the gradient that
+        the loss of the whole step has with respect to them.
+        """
+        raise LookupError(f"{type(self).__name__} sets company but shares nothing")
+
     def probes(self, held_out: Sequence[Row]) -> dict[str, list[Row]]:
         """Rows by name on which ``validate`` compares base and tuned, too: of other kinds, or judged otherwise."""
         return {}

@@ -52,6 +52,9 @@ class Traits:
     """How many drawn versions of each training row take turns from epoch to epoch; 0: a new one every epoch."""
     seeded: ClassVar[bool] = False
     """Whether a batch has ``seed``, int64 [rows], that noise comes from: of (seed, epoch, row), else of the row."""
+    company: bool = False
+    """Whether a row's loss reads the other rows of its step: a batch that is not all of it has ``company`` then, a list
+    of what ``share`` gave of the others."""
     sample_epochs: float = 1.0
     """How many epochs lie between two looks at ``samples``."""
     packed: bool = False

@@ -20,7 +20,8 @@ from tunesmith.model.starter import STARTERS
 from tunesmith.report import figures
 
 COMMANDS = ["train", "audit", "find-lr", "plan", "compare", "evaluate", "predict", "export", "convert"]
-COMMANDS += ["report", "runs", "explain", "schema", "tasks", "doctor", "cache"]
+COMMANDS += ["report", "runs", "diagnose", "index", "retrieve", "ask", "sync"]
+COMMANDS += ["explain", "schema", "tasks", "doctor", "cache"]
 
 
 def fits(text: str) -> bool:
@@ -281,6 +282,7 @@ def test_tasks_and_doctor(desk: Any) -> None:
         "image-segmentation",
         "object-detection",
         "preference",
+        "retrieval",
         "speech-ctc",
         "speech-to-text",
         "text-classification",

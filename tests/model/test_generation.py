@@ -92,6 +92,40 @@ def test_what_does_not_fit_is_halved_and_says_the_same(model: Any, monkeypatch: 
     assert sizes.count(1) + 2 * sizes.count(2) >= len(whole)
 
 
+def test_each_answer_is_steered_by_its_own_step_from_its_start(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that counts up from the number of its row, and ends after four; rows without one stay as they are."""
+    calls: list[tuple[int, tuple[int, ...]]] = []
+
+    def counting(row: int) -> Any:
+        def begin() -> Any:
+            def step(written: Any, logits: torch.Tensor) -> torch.Tensor:
+                calls.append((row, tuple(written)))
+                wanted = 39 if len(written) == 4 else 1 + row + len(written)
+                return torch.full_like(logits, -torch.inf).index_fill(0, torch.tensor(wanted), 0.0)
+
+            return step
+
+        return begin
+
+    free = answers(model, _prompts(), stop=[39], most=MOST, pad=0)
+    steers = [counting(row) if row % 2 else None for row in range(6)]
+    real = type(model).generate
+
+    def small(self: Any, input_ids: torch.Tensor, **more: Any) -> Any:
+        out = real(self, input_ids=input_ids, **more)
+        if len(input_ids) > 2:
+            raise torch.OutOfMemoryError("no room, after all steps were taken")
+        return out
+
+    for halves in (False, True):
+        if halves:
+            monkeypatch.setattr(type(model), "generate", small)
+        found = answers(model, _prompts(), stop=[39], most=MOST, pad=0, steers=steers)
+        assert found[0::2] == free[0::2]
+        assert [(a.tokens, a.ended) for a in found[1::2]] == [((r + 1, r + 2, r + 3, r + 4), True) for r in (1, 3, 5)]
+    assert max(len(written) for _, written in calls) == 4, "no step is asked once its answer has ended"
+
+
 def test_long_prompts_travel_in_smaller_batches(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generation, "CACHED_BYTES", 50 * generation.token_bytes(model))
     assert list(generation._batches([30, 3, 9, 9], MOST, generation.held_tokens(model))) == [[0], [2, 3], [1]]

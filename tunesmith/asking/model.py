@@ -21,6 +21,8 @@ class Prompt:
         schema: A JSON Schema that the reply must follow by constrained decoding; None leaves it free.
         choices: The only texts that the reply may be, by constrained decoding; empty leaves it free.
         stop: Texts before which the reply ends.
+        grammar: A Lark grammar, as llguidance reads it, that the reply must follow; it is narrower than the schema
+            beside it, which is for models that follow schemas alone (endpoints).
     """
 
     messages: tuple[Mapping[str, Any], ...]
@@ -30,6 +32,7 @@ class Prompt:
     schema: Mapping[str, Any] | None = None
     choices: tuple[str, ...] = ()
     stop: tuple[str, ...] = ()
+    grammar: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,19 +55,27 @@ class Reply:
 
 
 class Model(Protocol):
-    """Anything that answers prompts: local weights, an endpoint, a script.
+    """Anything that answers prompts: local weights, an endpoint, a script."""
 
-    Args:
-        name: For a person.
-        identity: What replies are cached by: other weights, another template or another endpoint have another one.
-        context: Most tokens of prompt and reply together.
-        constrains: Whether it can follow a schema or choices by constrained decoding.
-    """
+    @property
+    def name(self) -> str:
+        """For a person."""
+        ...
 
-    name: str
-    identity: str
-    context: int
-    constrains: bool
+    @property
+    def identity(self) -> str:
+        """What replies are cached by: other weights, another template or another endpoint have another one."""
+        ...
+
+    @property
+    def context(self) -> int:
+        """Most tokens of prompt and reply together."""
+        ...
+
+    @property
+    def constrains(self) -> bool:
+        """Whether it can follow a schema or choices by constrained decoding."""
+        ...
 
     def answer(self, prompts: Sequence[Prompt], progress: Progress | None = None) -> list[Reply]:
         """A reply to each prompt, in their order.

@@ -166,10 +166,15 @@ def two_ranks(world: World) -> Measured:
 
 
 class _Rank:
-    """One of several ranks in one process: the counts of all are known to it, and gradients simply add up."""
+    """One of several ranks in one process: counts and shares of all are known to it, and gradients simply add up."""
 
-    def __init__(self, world_size: int, counts: dict[str, float]) -> None:
-        self.world, self._counts = world_size, counts
+    def __init__(self, rank: int, device: torch.device, counts: dict[str, float], shares: list[list[Any]]) -> None:
+        self.rank, self.world, self.device = rank, len(shares), device
+        self._counts, self._shares = counts, shares
+
+    def gather(self, _values: Sequence[Any]) -> list[list[Any]]:
+        """What the rows of every rank share."""
+        return self._shares
 
     def precision(self) -> AbstractContextManager[None]:
         """Full precision."""
@@ -187,6 +192,7 @@ class _Rank:
 def _gradients_of_ranks(
     world: World, fitting: Fitting, rows: Sequence[int], micro: int, address: Address, world_size: int
 ) -> None:
+    from tunesmith.train.company import shares_of
     from tunesmith.train.step import Objective, accumulate, pieces_of
 
     around = world.around(fitting, address)
@@ -200,8 +206,12 @@ def _gradients_of_ranks(
         for piece, batch in micros
     ]
     totals = world.engine.total(counted)
-    for micros in of_ranks:
-        engine = cast("Engine", _Rank(world_size, totals))
+    shares = [
+        shares_of(world.task, fitting.model, world.engine, micros, around) if world.task.company else []
+        for micros in of_ranks
+    ]
+    for rank, micros in enumerate(of_ranks):
+        engine = cast("Engine", _Rank(rank, world.engine.device, totals, shares))
         accumulate(Objective(world.task, fitting.model), world.task, engine, micros, around)
     for parameter in fitting.model.parameters():
         if parameter.grad is not None:

@@ -13,11 +13,23 @@ from typing import Any
 
 import typer
 
-from tunesmith.cli import training, auditing, planning, using, explaining  # isort: skip
+from tunesmith.cli import training, auditing, planning, using, diagnosing, retrieving, asking, connecting, explaining  # isort: skip
 from tunesmith.cli.shell import app
 from tunesmith.errors import EXIT_COULD_NOT_RUN, EXIT_DONE, EXIT_INTERRUPTED, UserError
 
-__all__ = ["app", "auditing", "explaining", "main", "planning", "training", "using"]
+__all__ = [
+    "app",
+    "asking",
+    "auditing",
+    "connecting",
+    "diagnosing",
+    "explaining",
+    "main",
+    "planning",
+    "retrieving",
+    "training",
+    "using",
+]
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ the gold passage fixes it and the retrieved ones do not, for they lack it; ``rea
 PROBES = (
     "shuffled", "majority", "as-is", "instructions", "constrained", "few-shot-2", "few-shot-4", "few-shot-8",
     "few-shot-near-2", "few-shot-near-4", "few-shot-near-8", "gold", "gold-and-distractors", "retrieved",
-    "all-together", "larger", "pilot-25", "pilot-50", "pilot-100",
+    "all-together", "larger", "pilot-25", "pilot-50", "pilot-100", "pilot-and-passages",
 )  # fmt: skip
 
 Exit = {"verdict": 0, "could-not-run": 2, "inconclusive": 3, "labels": 4}
@@ -34,6 +34,7 @@ class Item:
         slice: A group that results are also shown for.
         messages: The input as a chat, system prompt included.
         line: Where it stands in its file.
+        row: Its other columns, by which it may be judged: ``json_schema``, ``database``, ``tools``, ``pattern``, ...
     """
 
     id: str
@@ -43,6 +44,7 @@ class Item:
     slice: str = ""
     messages: tuple[Mapping[str, Any], ...] = ()
     line: int = 0
+    row: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,11 @@ class Evidence:
         unknown_facts: Share of the training rows (or items) whose answer the model never gives under several few-shot
             prompts, ``(unknown, asked)``; None if it was not measured.
         format_wanted: What form was judged by, for a person.
+        facts: How well the model knows each row that was asked for it, by its id: ``highly-known``, ``maybe-known``,
+            ``weakly-known`` or ``unknown`` (SliCK, arXiv:2405.05904).
+        notes: What a person should know of how this was measured.
+        compared: Items whose references could be held against others, which is what the share of ``disagreement`` is
+            of; 0: told by which items ask the same.
     """
 
     items: Sequence[Item]
@@ -122,6 +129,9 @@ class Evidence:
     disagreement: Mapping[str, str] = field(default_factory=dict)
     unknown_facts: tuple[int, int] | None = None
     format_wanted: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    compared: int = 0
 
 
 @dataclass(frozen=True)
@@ -129,7 +139,7 @@ class Test:
     """A rung against the best that is cheaper, on the same items.
 
     Args:
-        rung: One of ``RUNGS``.
+        rung: One of ``RUNGS``, or ``all-together``.
         probe: That was measured.
         gained: Items that it fixes.
         lost: Items that it breaks.
@@ -138,6 +148,9 @@ class Test:
         p: Exact McNemar.
         adjusted: By Holm over the rungs tested.
         counts: Whether it counts: adjusted < 0.05 and a net gain of at least 5 points.
+        aspect: What was gained: ``content``, ``form`` or ``right`` (both).
+        against: The rung that it was held against; ``as-is`` where no cheaper one counted.
+        why: Why it does not count although it gains enough; empty otherwise.
     """
 
     rung: str
@@ -149,6 +162,9 @@ class Test:
     p: float
     adjusted: float
     counts: bool
+    aspect: str = "right"
+    against: str = "as-is"
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -165,6 +181,7 @@ class Verdict:
         causes: Failing items by the first rung that fixes each: rung to item ids; ``none`` holds what nothing fixes.
         more_items: About how many more items would decide it, if inconclusive.
         against_fine_tuning: Why plain fine-tuning on these rows is advised against; empty if it is not.
+        effect: The cures together against the items as they are, by answers that are right; None if none is advised.
     """
 
     kind: Literal["verdict", "inconclusive", "labels"]
@@ -176,3 +193,4 @@ class Verdict:
     causes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     more_items: int = 0
     against_fine_tuning: str = ""
+    effect: Test | None = None

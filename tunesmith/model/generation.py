@@ -1,13 +1,13 @@
-"""Answers of a decoder to many prompts at once, greedily, with a cache of keys and values.
+"""Answers of a decoder to many prompts at once, with a cache of keys and values: greedily, or as a prompt is steered.
 
 It knows token ids; no text, no template and no task.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,12 @@ READ_TOGETHER = 8192
 
 WORTH_SHARING = 32
 """From how many common first tokens on they are computed once for all prompts."""
+
+Step: TypeAlias = Callable[[Sequence[int], Tensor], Tensor]
+"""Tokens that an answer has so far and the logits of the next one, fp32 [vocabulary], to logits; the highest wins."""
+
+Steer: TypeAlias = Callable[[], Step]
+"""A step for one answer from its start: made anew when a batch that did not fit begins again."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,9 @@ def answers(
     most: int,
     pad: int,
     longest: int | None = None,
+    steers: Sequence[Steer | None] | None = None,
 ) -> list[Answer]:
-    """Greedy answers to prompts, in their order.
+    """Answers to prompts, in their order: the likeliest token each time, unless a prompt is steered.
 
     Prompts of like length travel together; a batch that does not fit in memory is halved.
 
@@ -60,18 +67,20 @@ def answers(
         pad: Id that fills up the left side of shorter prompts.
         longest: Most tokens that the model takes, prompt and answer together; None where nothing bounds them. To a
             prompt that leaves no room the answer is empty, and not ended.
+        steers: For each prompt what changes the logits of its answer, if anything.
     """
+    led = [None] * len(prompts) if steers is None else list(steers)
     found: dict[int, Answer] = {}
     rooms = [0 if not len(p) else most if longest is None else min(most, longest - len(p)) for p in prompts]
     together = [i for i, room in enumerate(rooms) if room == most]
     for batch in _batches([len(prompts[i]) for i in together], most, held_tokens(model)):
         indices = [together[i] for i in batch]
-        said = _halving(model, [prompts[i] for i in indices], stop, most, pad)
+        said = _halving(model, [prompts[i] for i in indices], stop, most, pad, [led[i] for i in indices])
         found |= dict(zip(indices, said, strict=True))
     for i, room in enumerate(rooms):
         if i not in found:
             # Alone it has all the room there is, whatever stands beside it.
-            found[i] = _halving(model, [prompts[i]], stop, room, pad)[0] if room > 0 else Answer((), False)
+            found[i] = _halving(model, [prompts[i]], stop, room, pad, [led[i]])[0] if room > 0 else Answer((), False)
     return [found[i] for i in range(len(prompts))]
 
 
@@ -122,15 +131,23 @@ def _batches(lengths: Sequence[int], most: int, held: int) -> Iterator[list[int]
         start += size
 
 
-def _halving(model: nn.Module, prompts: list[Tensor], stop: Sequence[int], most: int, pad: int) -> list[Answer]:
+def _halving(
+    model: nn.Module,
+    prompts: list[Tensor],
+    stop: Sequence[int],
+    most: int,
+    pad: int,
+    steers: Sequence[Steer | None],
+) -> list[Answer]:
     try:
-        return _together(model, prompts, stop, most, pad)
+        return _together(model, prompts, stop, most, pad, steers)
     except (torch.OutOfMemoryError, MemoryError):
         if len(prompts) == 1:
             raise
     # Not inside the handler: what was raised holds the memory of the batch that did not fit.
     half = len(prompts) // 2
-    return [a for part in (prompts[:half], prompts[half:]) for a in _halving(model, part, stop, most, pad)]
+    first = _halving(model, prompts[:half], stop, most, pad, steers[:half])
+    return first + _halving(model, prompts[half:], stop, most, pad, steers[half:])
 
 
 def _shared(prompts: Sequence[Tensor]) -> int:
@@ -154,8 +171,43 @@ def _begun(model: Any, tokens: Tensor, rows: int) -> Any:
     return cache
 
 
-def _together(model: Any, prompts: list[Tensor], stop: Sequence[int], most: int, pad: int) -> list[Answer]:
-    from transformers import GenerationConfig
+def _steered(steers: Sequence[Steer | None], start: int, stop: Sequence[int]) -> list[Any]:
+    """What ``generate`` calls at each token: every row's own step, until the row has ended.
+
+    Args:
+        steers: Of the rows.
+        start: Tokens before the answers.
+        stop: Ids that end an answer.
+    """
+    steps = [None if steer is None else steer() for steer in steers]
+    written: list[list[int]] = [[] for _ in steps]
+    open_rows = {row for row, step in enumerate(steps) if step is not None}
+
+    def change(ids: Tensor, scores: Tensor) -> Tensor:
+        last = ids[:, -1].tolist() if ids.shape[1] > start else None
+        for row in sorted(open_rows):
+            if last is not None:
+                written[row].append(last[row])
+                if last[row] in stop:
+                    open_rows.discard(row)
+                    continue
+            step = steps[row]
+            assert step is not None, "only rows with a step are open"
+            scores[row] = step(written[row], scores[row].float()).to(scores.dtype)
+        return scores
+
+    return [change] if open_rows else []
+
+
+def _together(
+    model: Any,
+    prompts: list[Tensor],
+    stop: Sequence[int],
+    most: int,
+    pad: int,
+    steers: Sequence[Steer | None],
+) -> list[Answer]:
+    from transformers import GenerationConfig, LogitsProcessorList
 
     device = prompts[0].device
     longest = max(len(p) for p in prompts)
@@ -176,7 +228,10 @@ def _together(model: Any, prompts: list[Tensor], stop: Sequence[int], most: int,
     before, model.generation_config = model.generation_config, settings
     try:
         begun = {"past_key_values": _begun(model, prompts[0][:shared], len(prompts))} if shared else {}
-        out = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings, **begun)
+        changes = LogitsProcessorList(_steered(steers, longest, stop))
+        out = model.generate(
+            input_ids=ids, attention_mask=mask, generation_config=settings, logits_processor=changes, **begun
+        )
     finally:
         model.generation_config = before
     ends = set(stop)

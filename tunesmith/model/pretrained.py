@@ -164,6 +164,13 @@ def generation_config(stop: Sequence[int], pad: int) -> Any:
     return GenerationConfig(eos_token_id=list(stop), pad_token_id=pad, do_sample=False)
 
 
+def end_tokens(folder: Path) -> list[int]:
+    """Ids at which a folder's generation settings end an answer; none where it has no settings."""
+    file = folder / "generation_config.json"
+    said = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id") if file.is_file() else None
+    return [int(one) for one in (said if isinstance(said, list) else [] if said is None else [said])]
+
+
 def load_tokenizer(source: Weights) -> Any:
     """The model's tokenizer; one without a padding token pads with its end token.
 

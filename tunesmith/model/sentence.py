@@ -1,4 +1,4 @@
-"""A sentence encoder with a linear head, and its layout on disk: that of the sentence-transformers library.
+"""A sentence encoder, alone or with a linear head, and its layout on disk: that of the sentence-transformers library.
 
 Mean pooling over tokens is what such encoders were trained with; the pooler of a BERT-type classifier is not. It knows
 no task and no data.
@@ -7,8 +7,9 @@ no task and no data.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -17,7 +18,10 @@ from torch import Tensor, nn
 from tunesmith.errors import UserError
 
 POOLING_FILE = Path("1_Pooling", "config.json")
-HEAD_FOLDER = "2_Dense"
+HEAD_FOLDER = Path("2_Dense")
+NORMALIZE_FOLDER = Path("2_Normalize")
+PROMPTS_FILE = "config_sentence_transformers.json"
+Prompts: TypeAlias = Mapping[str, str]
 _MODES = {
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_cls_token": "cls",
@@ -26,6 +30,7 @@ _MODES = {
 }
 
 POOLINGS = tuple(_MODES.values())
+_TUNED_STEPS = ("Transformer", "Pooling", "Normalize")
 
 
 def pooling_of(folder: Path) -> str | None:
@@ -48,6 +53,32 @@ def pooling_of(folder: Path) -> str | None:
             f"choose one yourself: options: {{pooling: {POOLINGS[0]}}}, or {', '.join(POOLINGS[1:])}, model",
         )
     return said
+
+
+def prompts_of(folder: Path) -> dict[str, str]:
+    """What an encoder's folder says stands before a query and before a document; empty where it says nothing."""
+    file = folder / PROMPTS_FILE
+    settings = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    said: Mapping[str, str] = settings.get("prompts") or {}
+    document = next((said[name] for name in ("document", "passage", "corpus") if said.get(name)), "")
+    return {"query": said.get("query") or "", "document": document}
+
+
+def check_steps(folder: Path) -> None:
+    """See that an encoder is nothing but a transformer and its pooling, which is what can be tuned.
+
+    Raises:
+        UserError: It has further layers, which would be lost.
+    """
+    file = folder / "modules.json"
+    steps = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    others = [kind for step in steps if (kind := str(step["type"]).rsplit(".", 1)[-1]) not in _TUNED_STEPS]
+    if others:
+        raise UserError(
+            f"model: this sentence encoder has a step {others[0]}, which can't be tuned here",
+            str(file),
+            f"take an encoder of {', '.join(_TUNED_STEPS)} alone",
+        )
 
 
 class SentenceEncoder(nn.Module):
@@ -76,6 +107,38 @@ class SentenceEncoder(nn.Module):
         if self.pooling == "max":
             return states.masked_fill(mask == 0, -torch.inf).amax(1)  # type: ignore[no-any-return]
         return (states * mask).sum(1) / mask.sum(1).clamp(min=1)  # type: ignore[no-any-return]
+
+    def save_pretrained(self, folder: Path, max_length: int | None = None, prompts: Prompts | None = None) -> None:
+        """Write the folder that ``SentenceTransformer(folder)`` loads; its ``encode`` gives vectors of length one.
+
+        Args:
+            folder: Made where it is missing.
+            max_length: Most tokens of a text.
+            prompts: What stands before a query and before a passage, as ``{"query": ..., "document": ...}``.
+        """
+        self.write_layout(folder, max_length, ("Normalize", NORMALIZE_FOLDER))
+        named = {name: text for name, text in (prompts or {}).items() if text}
+        _write(folder / PROMPTS_FILE, {"prompts": named, "similarity_fn_name": "cosine"})
+
+    def write_layout(self, folder: Path, max_length: int | None, *more: tuple[str, Path]) -> None:
+        """Write the transformer, its pooling, and the list of modules; ``more``: kind and folder of what follows."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.transformer.save_pretrained(folder)  # type: ignore[operator]
+        kinds = (("Transformer", Path()), ("Pooling", POOLING_FILE.parent), *more)
+        modules = [
+            {
+                "idx": i,
+                "name": str(i),
+                "path": "" if path == Path() else path.as_posix(),
+                "type": f"sentence_transformers.models.{kind}",
+            }
+            for i, (kind, path) in enumerate(kinds)
+        ]
+        _write(folder / "modules.json", modules)
+        _write(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
+        width = self.transformer.config.hidden_size  # type: ignore[union-attr]
+        modes = {key: mode == self.pooling for key, mode in _MODES.items()}
+        _write(folder / POOLING_FILE, {"word_embedding_dimension": width, **modes})
 
 
 class SentenceClassifier(nn.Module):
@@ -119,19 +182,8 @@ class SentenceClassifier(nn.Module):
 
     def save_pretrained(self, folder: Path, max_length: int | None = None) -> None:
         """Write the folder that ``SentenceTransformer(folder)`` loads; its ``encode`` then gives the logits."""
-        folder.mkdir(parents=True, exist_ok=True)
-        self.encoder.transformer.save_pretrained(folder)  # type: ignore[operator]
-        kinds = ("Transformer", "Pooling", "Dense")
-        places = ("", POOLING_FILE.parent.name, HEAD_FOLDER)
-        modules = [
-            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
-            for i, (path, kind) in enumerate(zip(places, kinds, strict=True))
-        ]
-        _write(folder / "modules.json", modules)
-        _write(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
+        self.encoder.write_layout(folder, max_length, ("Dense", HEAD_FOLDER))
         width, labels = self.classifier.in_features, self.classifier.out_features
-        modes = {key: mode == self.encoder.pooling for key, mode in _MODES.items()}
-        _write(folder / POOLING_FILE, {"word_embedding_dimension": width, **modes})
         identity = "torch.nn.modules.linear.Identity"
         head = {"in_features": width, "out_features": labels, "bias": True, "activation_function": identity}
         _write(folder / HEAD_FOLDER / "config.json", head)

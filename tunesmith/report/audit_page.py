@@ -57,10 +57,10 @@ def render_audit(report: Json, evidence: Evidence) -> str:
     head = headline(report, findings)
     styles = ("page.css", "audit.css")
     page = filled("audit_page.html", styles=styles, name=str(report.get("name")), head=head, sections=built)
-    return _printable(page)
+    return printable(page)
 
 
-def _printable(page: str) -> str:
+def printable(page: str) -> str:
     """The page without what no file can hold (half a character), and what a browser would read otherwise."""
     return (
         page.translate(dict.fromkeys((*range(9), 11, 12, *range(14, 32)), "\ufffd"))

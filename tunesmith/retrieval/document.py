@@ -21,6 +21,7 @@ class Document:
         changed: When the source says that it was last edited, in ISO 8601; empty if it does not say.
         labels: What a search may filter by: owner, space, language, who may read it.
         notes: What was lost or odd in converting, for a person.
+        parts: Byte at which each page or record begins, and its name: ``((0, "page 1"), (940, "page 2"))``.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Document:
     changed: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    parts: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from tunesmith.language.task import SURVEYED_ROWS, DecoderOptions, DecoderTask
 from tunesmith.language.template import Rendered, Renderer, coloured, cut
 from tunesmith.model.decoder import collate_tokens, summed_losses, sums_by_text, token_losses
 from tunesmith.model.generation import READ_TOGETHER, WRITTEN_TOGETHER, answering_bytes, answers
+from tunesmith.retrieval.grounded import Grounded, GroundedShape
 from tunesmith.task import TaskOptions
 from tunesmith.types import Batch, Counts, Example, Facts, Finding, Preview, Row, Scores, Sums
 
@@ -50,6 +51,11 @@ class LanguageOptions(DecoderOptions):
         description="Numbers of training examples in the prompt that are tried as the base, beside none at all.",
     )
     run_code: bool = Field(False, description="Let metric: code run what the model writes, shut in a process.")
+    grounded: Grounded | None = Field(
+        None,
+        description="Rows have a gold passage, and are learned as questions that are answered from passages with "
+        "quotes, as tunesmith ask puts them (RAFT); null: rows as they are.",
+    )
     forgetting: str | None = Field(
         "general",
         description="Texts on which base and tuned are compared for what was forgotten: general (a small set that "
@@ -83,8 +89,10 @@ class CausalLM(DecoderTask):
         super().__init__(options, source, facts)
 
     @classmethod
-    def row_shape(cls, options: Any, *, answered: bool = True) -> ConversationShape:
-        """Messages, Alpaca, ShareGPT, prompt and completion, raw text: each row by itself."""
+    def row_shape(cls, options: Any, *, answered: bool = True) -> ConversationShape | GroundedShape:
+        """Messages, Alpaca, ShareGPT, prompt and completion, raw text: each row by itself; or with passages."""
+        if options.grounded is not None:
+            return GroundedShape(options.grounded, answered=answered)
         return ConversationShape("conversation", want_answer=answered)
 
     @property
@@ -137,7 +145,7 @@ class CausalLM(DecoderTask):
         if named is None:
             return {}
         place = GENERAL if named == "general" else self._found(named)
-        rows = read_rows(str(place), shape=self.row_shape(self.options))
+        rows = read_rows(str(place), shape=ConversationShape("conversation"))
         return {"forgetting": [rows[i] for i in range(len(rows))]}
 
     def preview(self, rows: Sequence[Row]) -> list[Preview]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tunesmith.data.loader import share_of
 from tunesmith.task import Task
+from tunesmith.train.company import with_company
 from tunesmith.train.engine import Engine
 from tunesmith.types import Batch, Sums
 
@@ -107,6 +108,8 @@ def accumulate(
         Loss by term summed over this rank's micro-batches, and the counts over all ranks.
     """
     counts = engine.total([{k: v * p.weight for k, v in task.count(batch).items()} for p, batch in micro])
+    if task.company:
+        micro = with_company(task, objective.model, engine, micro, around)  # type: ignore[arg-type]
     seen: dict[str, Tensor] = {}
     for i, (piece, batch) in enumerate(micro):
         # The backward pass stays inside: recomputed blocks draw the same dropout.
