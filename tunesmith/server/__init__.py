@@ -1,0 +1,1 @@
+"""The room of the server: OpenAI's fine-tuning and inference API on this machine. It trains nothing itself."""
