@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.fixtures.fake_endpoint import FakeEndpoint, serving
-from tunesmith.asking.endpoint import Endpoint, open_endpoint
+from tests.fixtures.fake_http import FakeClock
+from tunesmith.asking.endpoint import LIMITS, Endpoint, open_endpoint
 from tunesmith.asking.model import Prompt
 from tunesmith.asking.opening import open_model
-from tunesmith.asking.posting import TRIES, EndpointFault, Posting
 from tunesmith.errors import UserError
+from tunesmith.web.replies import HttpFault
 
 
 @pytest.fixture
@@ -33,9 +36,8 @@ def prompt(text: str, **settings: Any) -> Prompt:
     return Prompt(({"role": "user", "content": text},), **settings)
 
 
-def opened(fake: FakeEndpoint, waits: list[float] | None = None, **wishes: Any) -> Endpoint:
-    sleep = [].append if waits is None else waits.append
-    return open_endpoint(f"openai:small@{fake.address}", sleep=sleep, **wishes)
+def opened(fake: FakeEndpoint, clock: FakeClock | None = None, **wishes: Any) -> Endpoint:
+    return open_endpoint(f"openai:small@{fake.address}", clock=clock or FakeClock(), **wishes)
 
 
 def test_prompts_go_out_whole_and_replies_come_in_order(fake: FakeEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,30 +70,30 @@ def test_schema_and_choices_are_asked_for_by_response_format(fake: FakeEndpoint)
 
 
 def test_what_says_later_is_asked_again_after_as_long_as_it_says(fake: FakeEndpoint) -> None:
-    waits: list[float] = []
+    clock = FakeClock()
     fake.faults = [(429, {"Retry-After": "7"}, "{}"), (503, {}, "busy"), (502, {}, "")]
-    assert opened(fake, waits).answer([prompt("a")])[0].text == "echo a"
-    assert waits == [7.0, 2.0, 4.0]
+    assert opened(fake, clock).answer([prompt("a")])[0].text == "echo a"
+    assert clock.slept == [7.0, 2.0, 4.0]
 
 
 def test_it_gives_up_where_the_wait_is_too_long_or_never_ends(fake: FakeEndpoint) -> None:
-    waits: list[float] = []
-    model = opened(fake, waits)
+    clock = FakeClock()
+    model = opened(fake, clock)
     fake.faults = [(429, {"Retry-After": "100000"}, json.dumps({"error": {"message": "quota is used up"}}))]
-    with pytest.raises(EndpointFault, match=r"429.*quota is used up"):
+    with pytest.raises(HttpFault, match=r"429.*quota is used up"):
         model.answer([prompt("a")])
-    assert waits == []
-    fake.faults = [(500, {}, "oh")] * TRIES
-    with pytest.raises(EndpointFault, match="500"):
+    assert clock.slept == []
+    fake.faults = [(500, {}, "oh")] * LIMITS.attempts
+    with pytest.raises(HttpFault, match="500"):
         model.answer([prompt("a")])
-    assert len(fake.bodies) == 1 + TRIES
+    assert len(fake.bodies) == 1 + LIMITS.attempts
 
 
 def test_a_fault_stops_the_waits_of_the_others(fake: FakeEndpoint) -> None:
     model = open_endpoint(f"openai:small@{fake.address}", parallel=2)
     fake.faults = [(429, {"Retry-After": "100"}, "{}"), (401, {}, "{}")]
     began = time.perf_counter()
-    with pytest.raises(EndpointFault, match="401"):
+    with pytest.raises(HttpFault, match="401"):
         model.answer([prompt("a"), prompt("b"), prompt("c")])
     assert time.perf_counter() - began < 30
     assert model.answer([prompt("d")])[0].text == "echo d"
@@ -113,7 +115,7 @@ def test_a_fault_of_the_prompt_is_no_fault_of_a_setting(fake: FakeEndpoint) -> N
     model = opened(fake)
     told = "This model's maximum context length is 4096 tokens; reduce the messages or max_tokens."
     fake.faults = [(400, {}, json.dumps({"error": {"message": told}}))]
-    with pytest.raises(EndpointFault, match="maximum context length"):
+    with pytest.raises(HttpFault, match="maximum context length"):
         model.answer([prompt("a")])
     assert len(fake.bodies) == 1
 
@@ -124,7 +126,7 @@ def test_a_redirect_is_not_followed(fake: FakeEndpoint, monkeypatch: pytest.Monk
     with serving(lambda body: "stolen") as other:
         for status in (302, 307, 308):
             fake.faults = [(status, {"Location": f"{other.address}/chat/completions"}, "")]
-            with pytest.raises(EndpointFault, match="elsewhere"):
+            with pytest.raises(HttpFault, match="elsewhere"):
                 model.answer([prompt("a")])
         assert other.bodies == []
 
@@ -132,14 +134,15 @@ def test_a_redirect_is_not_followed(fake: FakeEndpoint, monkeypatch: pytest.Monk
 def test_a_refused_key_a_wrong_address_and_nobody_there(fake: FakeEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     model = opened(fake)
     fake.faults = [(401, {}, json.dumps({"error": {"message": "bad key"}}))]
-    with pytest.raises(EndpointFault, match=r"401.*bad key"):
+    with pytest.raises(HttpFault, match=r"401.*bad key"):
         model.answer([prompt("a")])
     fake.models = None
     assert opened(fake).context == 8192
     assert "does not tell its context" in opened(fake).notes[0]
-    waits: list[float] = []
-    with pytest.raises(EndpointFault, match="no reply"):
-        open_endpoint("openai:small@http://127.0.0.1:9/v1", sleep=waits.append)
+    clock = FakeClock()
+    with pytest.raises(HttpFault, match="no answer in 2 attempts: the connection failed"):
+        open_endpoint("openai:small@http://127.0.0.1:9/v1", clock=clock)
+    assert clock.slept == [1.0]
     with pytest.raises(UserError, match="no key in OPENAI_API_KEY"):
         open_model("openai:gpt-4o-mini")
     with pytest.raises(UserError, match="no key in MY_KEY"):
@@ -155,7 +158,7 @@ def test_a_refused_key_a_wrong_address_and_nobody_there(fake: FakeEndpoint, monk
 @pytest.mark.parametrize("body", ["no json", "{}", '{"choices": []}', '{"choices": [{"message": null}]}', "[]"])
 def test_a_reply_without_an_answer_is_named(fake: FakeEndpoint, body: str) -> None:
     model = opened(fake)
-    fake.faults = [(200, {}, body)] * TRIES
+    fake.faults = [(200, {}, body)] * LIMITS.attempts
     with pytest.raises(UserError, match=r"no JSON|holds no choices"):
         model.answer([prompt("a")])
 
@@ -172,8 +175,23 @@ def test_a_cut_reply_has_not_ended(fake: FakeEndpoint) -> None:
     assert not opened(fake).answer([prompt("a")])[0].ended
 
 
-def test_a_reply_without_end_is_not_read_to_its_end(fake: FakeEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tunesmith.asking.posting.MOST_BYTES", 1000)
-    fake.faults = [(200, {}, "[" + "1," * 5000 + "1]")] * TRIES
-    with pytest.raises(EndpointFault, match="no JSON"):
-        Posting(fake.address, sleep=[].append).post("chat/completions", {})
+def test_a_reply_without_end_is_not_read_to_its_end(fake: FakeEndpoint) -> None:
+    model = Endpoint("small", fake.address, limits=replace(LIMITS, reply_bytes=1000), clock=FakeClock())
+    fake.faults = [(200, {}, "[" + "1," * 5000 + "1]")] * LIMITS.attempts
+    with pytest.raises(HttpFault, match="the reply holds more than"):
+        model.answer([prompt("a")])
+    assert len(fake.bodies) == 1
+
+
+def test_every_thread_has_a_connection_of_its_own_and_none_stays_open(fake: FakeEndpoint) -> None:
+    together = threading.Barrier(3)
+    fake.say = lambda body: f"{together.wait(30) >= 0} {body['seed']}"
+    model = opened(fake, parallel=3)
+    found = model.answer([prompt("a", seed=seed) for seed in range(9)])
+    assert [reply.text for reply in found] == [f"True {seed}" for seed in range(9)]
+    assert all(client._open is None for client in model._clients)
+
+
+def test_an_address_with_a_query_is_none(fake: FakeEndpoint) -> None:
+    with pytest.raises(UserError, match="no address of an endpoint"):
+        open_endpoint(f"openai:small@{fake.address}?key=1")

@@ -31,8 +31,8 @@ from tests.fixtures.syncs import PROOF, killed_between_any_two_requests, synced
 from tunesmith.connectors.content import Content
 from tunesmith.connectors.drive import GoogleDrive
 from tunesmith.connectors.google_token import google_token
-from tunesmith.web.replies import HttpFault
 from tunesmith.errors import UserError
+from tunesmith.web.replies import HttpFault
 
 CONTENT = Content()
 MARKDOWN = "text/markdown"

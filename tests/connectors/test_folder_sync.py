@@ -12,11 +12,11 @@ import pytest
 from tests.fixtures.fake_http import FakeClock
 from tests.fixtures.fake_notion import TOKEN, FakeNotion, Workspace
 from tunesmith.connectors.folder import SyncedFolder, kept_in, sync_into
-from tunesmith.web.http import Limits
 from tunesmith.connectors.naming import find_source
 from tunesmith.connectors.notion import Notion
 from tunesmith.errors import UserError
 from tunesmith.retrieval.document import Document, Unread
+from tunesmith.web.http import Limits
 
 
 class Listed:

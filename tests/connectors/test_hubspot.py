@@ -16,8 +16,8 @@ from tests.fixtures.fake_services import Json
 from tests.fixtures.syncs import PROOF, Synced, killed_between_any_two_requests, synced
 from tunesmith.connectors.content import Content
 from tunesmith.connectors.hubspot import HubSpot
-from tunesmith.web.replies import HttpFault
 from tunesmith.errors import UserError
+from tunesmith.web.replies import HttpFault
 
 CONTENT = Content()
 EXTRA: Json = {

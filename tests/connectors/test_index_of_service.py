@@ -7,10 +7,10 @@ from pathlib import Path
 from tests.fixtures.fake_http import FakeClock
 from tests.fixtures.fake_notion import TOKEN, FakeNotion, Workspace
 from tunesmith.connectors.folder import SyncedFolder, sync_into
-from tunesmith.web.http import Limits
 from tunesmith.connectors.notion import Notion
 from tunesmith.retrieval.indexing import build_index
 from tunesmith.retrieval.search import open_index
+from tunesmith.web.http import Limits
 
 
 def found(folder: Path, query: str) -> list[str]:

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from tests.fixtures.fake_http import FAULTS, DyingClock, FakeClock, Killed
 from tests.fixtures.fake_notion import TOKEN, FakeNotion, Workspace, rich
-from tunesmith.web.http import Limits
 from tunesmith.connectors.notion import Notion
-from tunesmith.web.replies import HttpFault
 from tunesmith.errors import UserError
 from tunesmith.retrieval.document import Document, Unread
+from tunesmith.web.http import Limits
+from tunesmith.web.replies import HttpFault
 
 FAST = Limits(rate=1e6, burst=1000)
 MARK = re.compile(r"MARK\d+")

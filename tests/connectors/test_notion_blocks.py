@@ -8,12 +8,12 @@ import pytest
 
 from tests.fixtures.fake_http import FakeClock
 from tests.fixtures.fake_notion import TOKEN, FakeNotion, Workspace, rich
-from tunesmith.web.http import Limits
 from tunesmith.connectors.notion import Notion
 from tunesmith.connectors.notion_blocks import Rendering
 from tunesmith.connectors.notion_text import property_text, text_of
 from tunesmith.connectors.receipt import Parts
 from tunesmith.retrieval.document import Document
+from tunesmith.web.http import Limits
 
 BLOCK_TYPES = {
     "paragraph", "heading_1", "heading_2", "heading_3", "bulleted_list_item", "numbered_list_item", "quote", "to_do",

@@ -20,10 +20,10 @@ from tests.fixtures.fake_notion import TOKEN, FakeNotion, Workspace
 from tunesmith.connectors.connector import Connector, version_of
 from tunesmith.connectors.folder import SyncedFolder
 from tunesmith.connectors.receipt import Parts, Receipt
-from tunesmith.web.replies import HttpFault
 from tunesmith.connectors.resume import Entry, Fetched, Journal
 from tunesmith.errors import UserError
 from tunesmith.retrieval.document import Document, Unread
+from tunesmith.web.replies import HttpFault
 
 
 def fetched(id: str, text: str, mark: str = "m") -> tuple[Entry, Fetched]:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from tests.fixtures.fake_http import FAULTS, Answer, FakeClock, FakeService
-from tunesmith.web.http import Limits
 from tunesmith.connectors.sitemap import Sitemap
 from tunesmith.errors import UserError
 from tunesmith.retrieval.document import Document, Unread
+from tunesmith.web.http import Limits
 
 FAST = Limits(rate=1e6, burst=1000)
 NAMESPACE = 'xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"'

@@ -15,9 +15,9 @@ from tests.fixtures.fake_services import Json
 from tests.fixtures.fake_zendesk import Article, Comment, FakeZendesk, Ticket
 from tests.fixtures.syncs import PROOF, killed_between_any_two_requests, synced
 from tunesmith.connectors.content import Content
-from tunesmith.web.replies import HttpFault
 from tunesmith.connectors.zendesk import Zendesk
 from tunesmith.errors import UserError
+from tunesmith.web.replies import HttpFault
 
 CONTENT = Content()
 

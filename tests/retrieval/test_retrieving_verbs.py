@@ -41,6 +41,15 @@ def test_a_folder_is_indexed_and_searched(notes: Path, tmp_path: Path) -> None:
     assert (told["unchanged"], told["removed"]) == (1, ["roses.txt"])
 
 
+def test_a_passage_cannot_steer_the_terminal(notes: Path, tmp_path: Path) -> None:
+    (notes / "tulips.txt").write_text(
+        "Tulips\x1b]0;owned\x07 are \u202eplanted in autumn.\r\nAll of them.\n", newline=""
+    )
+    typed("index", notes, "--into", tmp_path / "index", "--encoder", "none")
+    found = typed("retrieve", tmp_path / "index", "tulips").stdout
+    assert "Tulips\ufffd]0;owned\ufffd are \ufffdplanted in autumn.\n    All of them." in found
+
+
 def test_what_is_not_read_is_named(notes: Path, tmp_path: Path) -> None:
     (notes / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(64))
     made = typed("index", notes, "--into", tmp_path / "index", "--encoder", "none")

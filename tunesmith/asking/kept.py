@@ -13,6 +13,7 @@ from tunesmith.asking.model import Model, Progress, Prompt, Reply
 from tunesmith.errors import UserError
 
 FILE = "replies.sqlite"
+_NEW = {"tools": (), "top_p": 1.0, "presence": 0.0, "frequency": 0.0, "bias": {}}
 ASKED_TOGETHER = 32
 """Prompts after which replies are on the disk: so many are lost at most when a person stops."""
 
@@ -94,7 +95,9 @@ class Remembered:
         return [found[key] for key in keys]
 
     def _key(self, prompt: Prompt) -> bytes:
-        text = json.dumps([self.model.identity, asdict(prompt)], sort_keys=True)
+        # What is as it is by default says nothing, so that a field that is new loses no reply that was kept.
+        said = {name: value for name, value in asdict(prompt).items() if name not in _NEW or value != _NEW[name]}
+        text = json.dumps([self.model.identity, said], sort_keys=True)
         return blake2b(text.encode(), digest_size=16).digest()
 
     def _known(self, keys: Sequence[bytes]) -> dict[bytes, Reply]:

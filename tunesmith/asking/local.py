@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.asking.constrained import Vocabulary, grammar_of, is_installed
-from tunesmith.asking.model import Progress, Prompt, Reply
-from tunesmith.asking.steps import drawn, first_stop, stopped, together
+from tunesmith.asking.model import Progress, Prompt, Reply, TooLong
+from tunesmith.asking.steps import drawn, first_stop, nucleus, penalised, stopped, together
 from tunesmith.data.digest import canonical_json
 from tunesmith.errors import UserError
 
 if TYPE_CHECKING:
-    from tunesmith.model.generation import Steer
+    from tunesmith.model.generation import Answer, Steer
     from tunesmith.model.weights import Weights
 
 UNBOUNDED = 1 << 20
@@ -124,13 +124,69 @@ class LocalModel:
             )
             seconds = (time.perf_counter() - began) / len(group)
             for i, one in zip(group, written, strict=True):
-                text = self._tokenizer.decode(list(one.tokens), skip_special_tokens=True)
-                end = first_stop(text, prompts[i].stop)
-                kept = text if end is None else text[:end]
-                replies[i] = Reply(kept, len(asked[i]), len(one.tokens), seconds, one.ended or end is not None)
+                replies[i] = self.reply(prompts[i], len(asked[i]), one, seconds)
             if progress is not None:
                 progress("answering", len(replies), len(prompts))
         return [replies[i] for i in range(len(prompts))]
+
+    def prepare(self, prompt: Prompt) -> tuple[list[int], Steer | None]:
+        """A prompt in tokens, and what steers its reply: for who makes replies token by token.
+
+        Raises:
+            TooLong: It leaves no room for a reply.
+            UserError: The template refuses it, or it can't be constrained.
+        """
+        return self._ids(prompt, 1), self._steer(prompt, grammar_of(prompt))
+
+    def reply(self, prompt: Prompt, prompt_tokens: int, answer: Answer, seconds: float) -> Reply:
+        """What a person gets of the tokens that answer a prompt."""
+        text = self.text_of(answer.tokens)
+        end = first_stop(text, prompt.stop)
+        kept = text if end is None else text[:end]
+        return Reply(kept, prompt_tokens, len(answer.tokens), seconds, answer.ended or end is not None)
+
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """Tokens as text, without special ones."""
+        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    @property
+    def source(self) -> Weights:
+        """The weights beneath."""
+        return self._source
+
+    @property
+    def adapter(self) -> Path | None:
+        """Folder of the adapter upon them."""
+        return self._adapter
+
+    @property
+    def held(self) -> str:
+        """Precision of the weights."""
+        return self._held
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        return self._device
+
+    @property
+    def stops(self) -> frozenset[int]:
+        """Ids that end a reply."""
+        return frozenset(self._stop)
+
+    @property
+    def pad(self) -> int:
+        """Id that fills up shorter prompts."""
+        return int(self._tokenizer.pad_token_id)
+
+    @property
+    def adds_tokens(self) -> bool:
+        """Whether a run added tokens, so that the weights beneath are not as others have them."""
+        return bool(self._new[0])
+
+    def load(self, *, adapted: bool = True) -> Any:
+        """The weights, in eval mode, for who asks them himself: with the adapter on them or without."""
+        return self._model if adapted else self._loaded(adapted=False)
 
     def _written(self, asked: Sequence[list[int]], prompts: Sequence[Prompt], grammars: Sequence[str | None]) -> Any:
         import torch
@@ -147,13 +203,18 @@ class LocalModel:
 
     def _steer(self, prompt: Prompt, grammar: str | None) -> Steer | None:
         """What changes the logits of a prompt's reply, if anything."""
-        if grammar is None and prompt.temperature <= 0 and not prompt.stop:
+        changes = bool(prompt.presence or prompt.frequency or prompt.bias)
+        if grammar is None and prompt.temperature <= 0 and not prompt.stop and not changes:
             return None
 
         def begin() -> Any:
             steps = []
+            if changes:
+                steps.append(penalised(prompt.presence, prompt.frequency, prompt.bias))
             if grammar is not None:
                 steps.append(self._vocabulary.step(grammar))
+            if prompt.temperature > 0 and prompt.top_p < 1:
+                steps.append(nucleus(prompt.temperature, prompt.top_p))
             if prompt.temperature > 0:
                 steps.append(drawn(prompt.temperature, prompt.seed))
             if prompt.stop:
@@ -175,6 +236,9 @@ class LocalModel:
     @cached_property
     def _model(self) -> Any:
         """The weights, loaded when the first prompt is asked."""
+        return self._loaded(adapted=True)
+
+    def _loaded(self, *, adapted: bool) -> Any:
         from tunesmith.model.adapters import load_adapter
         from tunesmith.model.lean_norm import lean_norms
         from tunesmith.model.new_tokens import add_rows
@@ -185,7 +249,7 @@ class LocalModel:
         ids, pieces = self._new
         if ids:
             add_rows(model, ids, pieces)
-        if self._adapter is not None:
+        if adapted and self._adapter is not None:
             load_adapter(model, self._adapter)
         return model.to(self._device).eval()
 
@@ -200,13 +264,15 @@ class LocalModel:
                 message["content"] = self._spelled(message["content"])
         if not self._takes_system:
             messages = _system_into_user(messages)
-        row = {"messages": messages, "plain": True, "id": f"prompt {number}"}
+        row: dict[str, Any] = {"messages": messages, "plain": True, "id": f"prompt {number}"}
+        if prompt.tools:
+            row["tools"] = [dict(tool) for tool in prompt.tools]
         if self._plain:
             text = "\n\n".join(str(message["content"]) for message in messages)
             row["messages"] = [{"role": "user", "content": text}]
         found: list[int] = self._renderer(row).ids
         if len(found) >= self.context:
-            raise UserError(
+            raise TooLong(
                 f"prompt {number} has {len(found):,} tokens, and the model takes {self.context:,} with the reply",
                 self.name,
                 "ask with less text (fewer passages or examples), or a model of a longer context",

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from tunesmith.errors import UserError
+
 Progress = Callable[[str, int, int], None]
+
+
+class TooLong(UserError):
+    """A prompt has more tokens than the model takes."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,11 @@ class Prompt:
         stop: Texts before which the reply ends.
         grammar: A Lark grammar, as llguidance reads it, that the reply must follow; it is narrower than the schema
             beside it, which is for models that follow schemas alone (endpoints).
+        tools: Functions that the reply may call, as a chat template takes them.
+        top_p: Draws are among the likeliest tokens that have so much of the probability together (arXiv:1904.09751).
+        presence: Taken off the logit of each token that the reply holds.
+        frequency: Taken off the logit of a token once for each time that the reply holds it.
+        bias: Added to the logits of single tokens, by id.
     """
 
     messages: tuple[Mapping[str, Any], ...]
@@ -33,6 +44,11 @@ class Prompt:
     choices: tuple[str, ...] = ()
     stop: tuple[str, ...] = ()
     grammar: str = ""
+    tools: tuple[Mapping[str, Any], ...] = ()
+    top_p: float = 1.0
+    presence: float = 0.0
+    frequency: float = 0.0
+    bias: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

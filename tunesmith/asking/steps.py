@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 WRITTEN_TOGETHER = 32
@@ -23,6 +24,35 @@ def drawn(temperature: float, seed: int) -> Callable[[Sequence[int], Any], Any]:
         # An exponential is minus the logarithm of a uniform draw; torch never draws 0.
         gumbel = -torch.empty(len(logits), dtype=torch.float64).exponential_(generator=generator).log()
         return logits / temperature + gumbel.to(logits.device, logits.dtype)
+
+    return step
+
+
+def nucleus(temperature: float, top_p: float) -> Callable[[Sequence[int], Any], Any]:
+    """A step that leaves the likeliest tokens whose probabilities reach ``top_p`` together (arXiv:1904.09751)."""
+    import torch
+
+    def step(_written: Sequence[int], logits: Any) -> Any:
+        ordered, places = torch.softmax(logits / temperature, 0).sort(descending=True)
+        # A token stays where those before it fall short: the likeliest always does.
+        rest = places[(ordered.cumsum(0) - ordered) >= top_p]
+        return logits.index_fill(0, rest, -torch.inf)
+
+    return step
+
+
+def penalised(presence: float, frequency: float, bias: Mapping[int, float]) -> Callable[[Sequence[int], Any], Any]:
+    """A step that lowers the logits of tokens that were written, and adds what single tokens are given."""
+    import torch
+
+    def step(written: Sequence[int], logits: Any) -> Any:
+        change = dict(bias)
+        for token, count in Counter(written).items():
+            change[token] = change.get(token, 0.0) - presence - frequency * count
+        if not change:
+            return logits
+        places = torch.tensor(list(change), device=logits.device)
+        return logits.index_add(0, places, torch.tensor(list(change.values()), device=logits.device).to(logits))
 
     return step
 

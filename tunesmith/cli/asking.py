@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunesmith.cli.retrieving import IndexPath, _labels
+from tunesmith.cli.retrieving import IndexPath, labels_of
 from tunesmith.cli.shell import AsJson, app, emit, note, progress_bar, quiet_libraries, tell
 from tunesmith.errors import EXIT_DONE, EXIT_FINDINGS, UserError
 
@@ -51,7 +51,7 @@ def ask(
 
     if not questions and (as_json or not sys.stdin.isatty()):
         raise UserError("there is no QUESTION", COMMAND, "write one, in quotes")
-    labels = _labels(label or ())
+    labels = labels_of(label or ())
     with quiet_libraries(), open_index(folder) as opened:
         asked = open_model(model, key_variable=key_variable, cache=cache)
         if not questions:

@@ -84,7 +84,7 @@ def retrieve(
     """Find passages in an index. Exit code 1 when there are none."""
     from tunesmith.retrieval.search import open_index
 
-    labels = _labels(label or ())
+    labels = labels_of(label or ())
     with quiet_libraries():
         reranker = None
         if rerank is not None:
@@ -106,7 +106,7 @@ def _source(name: str, into: Path, say: Callable[[str], None]) -> Any:
     return find_source(name, into / "sources", say)
 
 
-def _labels(pairs: Sequence[str]) -> dict[str, str]:
+def labels_of(pairs: Sequence[str]) -> dict[str, str]:
     """Labels by name.
 
     Raises:
@@ -139,6 +139,8 @@ def index_text(report: IndexReport) -> str:
 
 def passages_text(found: Sequence[Passage]) -> str:
     """Passages for a terminal, numbered."""
+    from tunesmith.retrieval.quotes import printable
+
     blocks = []
     for number, passage in enumerate(found, 1):
         chunk = passage.chunk
@@ -147,4 +149,4 @@ def passages_text(found: Sequence[Passage]) -> str:
         path = f"\n    {' > '.join(chunk.path)}" if chunk.path else ""
         text = "\n".join(f"    {line}" for line in chunk.text.splitlines())
         blocks.append(f"[{number}] {where} ({ranks}){path}\n{text}")
-    return "\n\n".join(blocks) or "nothing was found"
+    return printable("\n\n".join(blocks)) or "nothing was found"

@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tunesmith.web.http import Client
 from tunesmith.connectors.receipt import Receipt
-from tunesmith.web.replies import HttpFault
 from tunesmith.connectors.resume import Ended, Entry, Fetched, Journal
 from tunesmith.errors import UserError
 from tunesmith.retrieval.document import Document, Unread
+from tunesmith.web.http import Client
+from tunesmith.web.replies import HttpFault
 
 
 class Connector(ABC):

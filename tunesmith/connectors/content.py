@@ -7,11 +7,11 @@ import tempfile
 from pathlib import Path
 
 from tunesmith.connectors.receipt import Parts
-from tunesmith.web.replies import HttpFault
 from tunesmith.retrieval.converting import Converter
 from tunesmith.retrieval.kinds import TEXT_KINDS
 from tunesmith.retrieval.limits import Limits
 from tunesmith.retrieval.plain import Converted, Refused, read_plain
+from tunesmith.web.replies import HttpFault
 
 _PICTURE = re.compile(r"<img\b[^>]*>", re.IGNORECASE)
 _SAID = re.compile(r"""\balt\s*=\s*("\s*[^"\s]|'\s*[^'\s]|[^"'\s>])""", re.IGNORECASE)

@@ -18,16 +18,16 @@ from tunesmith.connectors.connector import Connector, version_of
 from tunesmith.connectors.content import Content, whole, without_pictures
 from tunesmith.connectors.drive_api import DriveApi, Json, asks_to_wait
 from tunesmith.connectors.google_token import SERVER, google_token
-from tunesmith.web.http import Authorize, Client, Limits
 from tunesmith.connectors.receipt import Parts, Receipt
-from tunesmith.web.replies import HttpFault
 from tunesmith.connectors.resume import Entry, Fetched
-from tunesmith.web.waiting import Clock
 from tunesmith.errors import UserError
 from tunesmith.retrieval.document import Document, Unread
 from tunesmith.retrieval.kinds import kind_of, refusal
 from tunesmith.retrieval.limits import Limits as Cost
 from tunesmith.retrieval.limits import size_fault
+from tunesmith.web.http import Authorize, Client, Limits
+from tunesmith.web.replies import HttpFault
+from tunesmith.web.waiting import Clock
 
 API = "https://www.googleapis.com"
 GOOGLE = "application/vnd.google-apps."

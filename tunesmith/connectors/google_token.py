@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlencode
 
-from tunesmith.web.http import Authorize, Client
 from tunesmith.connectors.receipt import Receipt
+from tunesmith.errors import UserError
+from tunesmith.web.http import Authorize, Client
 from tunesmith.web.replies import HttpFault
 from tunesmith.web.waiting import Clock
-from tunesmith.errors import UserError
 
 SERVER = "https://oauth2.googleapis.com"
 HOW = (

@@ -16,7 +16,6 @@ from typing import Any
 
 from tunesmith.connectors.connector import Connector, version_of
 from tunesmith.connectors.content import Content
-from tunesmith.web.http import Client, Limits, credential
 from tunesmith.connectors.hubspot_api import (
     KINDS,
     HubSpotApi,
@@ -28,11 +27,12 @@ from tunesmith.connectors.hubspot_api import (
     title_properties,
 )
 from tunesmith.connectors.receipt import Parts, Receipt
-from tunesmith.web.replies import HttpFault
 from tunesmith.connectors.resume import Entry, Fetched
-from tunesmith.web.waiting import Clock
 from tunesmith.errors import UserError
 from tunesmith.retrieval.document import Document, Unread
+from tunesmith.web.http import Client, Limits, credential
+from tunesmith.web.replies import HttpFault
+from tunesmith.web.waiting import Clock
 
 API = "https://api.hubapi.com"
 # A private app may ask 100 times in 10 seconds, or more; batches are counted once.

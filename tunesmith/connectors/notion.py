@@ -19,16 +19,16 @@ from uuid import UUID
 
 from tunesmith.connectors.connector import Connector, version_of
 from tunesmith.connectors.content import Content
-from tunesmith.web.http import Client, Limits, credential
 from tunesmith.connectors.notion_blocks import MEDIA, Rendering, page_address
 from tunesmith.connectors.notion_files import Attached
 from tunesmith.connectors.notion_text import property_text, text_of, title_of
 from tunesmith.connectors.receipt import Parts, Receipt
-from tunesmith.web.replies import HttpFault
 from tunesmith.connectors.resume import Entry, Fetched
-from tunesmith.web.waiting import Clock
 from tunesmith.errors import UserError
 from tunesmith.retrieval.document import Document, Unread
+from tunesmith.web.http import Client, Limits, credential
+from tunesmith.web.replies import HttpFault
+from tunesmith.web.waiting import Clock
 
 Read = TypeVar("Read")
 API, VERSION = "https://api.notion.com", "2025-09-03"

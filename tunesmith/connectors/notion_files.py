@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunesmith.connectors.content import Content, whole
-from tunesmith.web.http import Client
 from tunesmith.connectors.notion_text import file_of
-from tunesmith.web.replies import HttpFault
 from tunesmith.retrieval.kinds import kind_of
 from tunesmith.retrieval.limits import Limits
+from tunesmith.web.http import Client
+from tunesmith.web.replies import HttpFault
 
 READ = ("pdf", "file")
 

@@ -15,17 +15,17 @@ from urllib.parse import urljoin, urlsplit
 from urllib.robotparser import RobotFileParser
 from xml.parsers import expat
 
-from tunesmith.web.addresses import origin_of
 from tunesmith.connectors.connector import Connector, version_of
 from tunesmith.connectors.content import Content, whole
-from tunesmith.web.http import Client, Limits
 from tunesmith.connectors.receipt import Parts, Receipt
-from tunesmith.web.replies import MIB, HttpFault, Reply, bare
 from tunesmith.connectors.resume import Entry, Fetched
-from tunesmith.web.waiting import Clock
 from tunesmith.errors import UserError
 from tunesmith.retrieval.document import Document, Unread
 from tunesmith.retrieval.kinds import kind_of
+from tunesmith.web.addresses import origin_of
+from tunesmith.web.http import Client, Limits
+from tunesmith.web.replies import MIB, HttpFault, Reply, bare
+from tunesmith.web.waiting import Clock
 
 AGENT = "tunesmith"
 # What the protocol allows of one file.

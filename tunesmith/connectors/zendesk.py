@@ -17,13 +17,13 @@ from typing import Any
 
 from tunesmith.connectors.connector import Connector, version_of
 from tunesmith.connectors.content import Content
-from tunesmith.web.http import Client, Limits, credential
 from tunesmith.connectors.receipt import Parts, Receipt
-from tunesmith.web.replies import HttpFault
 from tunesmith.connectors.resume import Entry, Fetched
-from tunesmith.web.waiting import Clock
 from tunesmith.errors import UserError
 from tunesmith.retrieval.document import Document, Unread
+from tunesmith.web.http import Client, Limits, credential
+from tunesmith.web.replies import HttpFault
+from tunesmith.web.waiting import Clock
 
 PAGE = 100
 EXPORT_PAGE = 1000

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tunesmith.retrieval.bm25 import Bm25
 from tunesmith.retrieval.negatives import same
+from tunesmith.retrieval.scores import ndcg_at, recall_at, reciprocal_rank
 from tunesmith.types import Row
 
 DEPTHS = (1, 5, 10)
@@ -80,9 +81,6 @@ def _judged(scores: NDArray[np.float32] | NDArray[np.float64], right: set[int]) 
     """
     is_right = np.zeros(len(scores), dtype=bool)
     is_right[sorted(right)] = True
-    best = np.lexsort((is_right, -scores))[: DEPTHS[-1]]
-    hits = is_right[best]
-    recall = [hits[:depth].sum() / len(right) for depth in DEPTHS]
-    first = 1 / (1 + int(hits.argmax())) if hits.any() else 0.0
-    gains = 1 / np.log2(np.arange(2, 2 + DEPTHS[-1]))
-    return np.array([*recall, first, (hits * gains[: len(hits)]).sum() / gains[: len(right)].sum()])
+    best = np.lexsort((is_right, -scores))[: DEPTHS[-1]].tolist()
+    recall = [recall_at(best, right, depth) for depth in DEPTHS]
+    return np.array([*recall, reciprocal_rank(best, right, DEPTHS[-1]), ndcg_at(best, right, DEPTHS[-1])])

@@ -33,6 +33,7 @@ class WordSearch:
         self._damping: NDArray[np.float64] = np.zeros(0)
         self._chunks = 0
         self._postings: dict[str, tuple[NDArray[np.int64], NDArray[np.float32]]] = {}
+        self._counts: dict[str, int] = {}
         self._bytes = 0
 
     def best(self, query: str, count: int, labels: Mapping[str, str] | None = None) -> list[tuple[int, float]]:
@@ -61,9 +62,11 @@ class WordSearch:
             total[~allowed] = 0
         # The order in which a sum was made must not decide between equals: the lower id does.
         total = np.round(total, 9)
-        least = np.partition(total, -count)[-count] if count < len(total) else 0.0
-        few = np.flatnonzero((total >= least) & (total > 0))
-        order = few[np.lexsort((few, -total[few]))][:count]
+        # Without the chunks that have none of the words: numpy's partition is slow among many equals.
+        hits = np.flatnonzero(total > 0)
+        if count < len(hits):
+            hits = hits[total[hits] >= np.partition(total[hits], -count)[-count]]
+        order = hits[np.lexsort((hits, -total[hits]))][:count]
         return [(int(at), float(total[at])) for at in order]
 
     def _refresh(self) -> None:
@@ -76,14 +79,14 @@ class WordSearch:
         lengths[listed[:, 0]] = listed[:, 1]
         mean = float(listed[:, 1].mean()) if listed[:, 1].any() else 1.0
         self._damping = K1 * (1 - B + B * lengths / mean)
-        self._postings, self._bytes, self._state = {}, 0, state
+        self._postings, self._counts, self._bytes, self._state = {}, {}, 0, state
 
     def _having(self, word: str) -> int:
         """How many chunks have a word."""
-        if word in self._postings:
-            return len(self._postings[word][0])
-        found = self.store.rows("SELECT doc FROM temp.word_counts WHERE term = ?", (word,))
-        return int(found[0][0]) if found else 0
+        if word not in self._counts:
+            found = self.store.rows("SELECT doc FROM temp.word_counts WHERE term = ?", (word,))
+            self._counts[word] = int(found[0][0]) if found else 0
+        return self._counts[word]
 
     def _posting(self, word: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Ids of the chunks that have a word, and how often each has it."""

@@ -71,6 +71,15 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
+def is_near(host: str) -> bool:
+    """Whether a host is this machine or stands in a private network, as far as its name tells; it is not looked up."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith((".localhost", ".local", ".internal")) or "." not in host
+    return address.is_private or address.is_loopback
+
+
 def checked(origin: Origin, named: Iterable[Origin], look_up: Resolve) -> Sequence[str]:
     """The IP addresses that a connection to this origin may be made to.
 

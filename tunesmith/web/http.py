@@ -1,8 +1,9 @@
 """The one HTTP client of Tunesmith: it waits, asks again, follows and counts. It knows no service.
 
-One request at a time (each thread has a client of its own), spaced by a token bucket. What says "later" (429, 5xx, a lost or a cut connection) is asked
-again; ``Retry-After`` is kept to. Redirects are followed by hand, each target checked, credentials left behind when the
-origin changes. Bytes are counted as they arrive and again when they unfold: there is a limit a reply and one a sync.
+One request at a time (each thread has a client of its own), spaced by a token bucket. What says "later" (429, 5xx, a
+lost or a cut connection) is asked again; ``Retry-After`` is kept to. Redirects are followed by hand, each target
+checked, credentials left behind when the origin changes. Bytes are counted as they arrive and again when they unfold:
+there is a limit a reply and one a sync.
 """
 
 from __future__ import annotations
@@ -17,23 +18,23 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
+from tunesmith.errors import UserError
 from tunesmith.web.addresses import Origin, Resolve, checked, connection_to, is_near, origin_of, resolve
 from tunesmith.web.replies import (
     LATER,
     MIB,
     HttpFault,
     Reply,
+    answered,
     bare,
     fault_of,
     is_json,
     said_of,
-    text_of,
     too_much,
     with_query,
 )
 from tunesmith.web.tally import Tally
 from tunesmith.web.waiting import Clock, SystemClock, TokenBucket, moment, retry_after, step
-from tunesmith.errors import UserError
 
 REDIRECTS = {301, 302, 303, 307, 308}
 PIECE = 1 << 16
@@ -114,13 +115,13 @@ class Client:
         self._open: tuple[Origin, http.client.HTTPConnection] | None = None
         self._ahead_seconds = 0.0
 
-    def get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
+    def get(self, path: str, params: Mapping[str, Any] | None = None, attempts: int | None = None) -> Any:
         """JSON of a path or an address; a parameter that is None is left out.
 
         Raises:
             HttpFault: The reply is an error.
         """
-        return self.ask("GET", path, params=params, wants_json=True).json()
+        return self.ask("GET", path, params=params, wants_json=True, attempts=attempts).json()
 
     def post(self, path: str, body: Any, params: Mapping[str, Any] | None = None) -> Any:
         """JSON in reply to JSON. Only for questions: it may be sent twice.
@@ -150,6 +151,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         most: int | None = None,
         wants_json: bool = False,
+        attempts: int | None = None,
     ) -> Reply:
         """Send a request till it is answered.
 
@@ -162,6 +164,7 @@ class Client:
             headers: Besides those of the client.
             most: Largest reply; the client's own limit if None.
             wants_json: Whether a reply that is no JSON is damaged, and asked again.
+            attempts: Of this request; the client's own limit if None.
 
         Raises:
             HttpFault: The reply is an error (4xx), or the attempts are used up (``stops``).
@@ -170,9 +173,11 @@ class Client:
         target = address if "://" in address else f"{self.base}/{address.lstrip('/')}"
         target = with_query(target, params)
         sent = {**({"Content-Type": kind} if kind else {}), **(headers or {})}
-        renewed, why = False, ""
-        for attempt in range(1, self.limits.attempts + 1):
+        renewed, why, status = False, "", 0
+        attempts = attempts or self.limits.attempts
+        for attempt in range(1, attempts + 1):
             wait: float | None = None
+            status = 0
             try:
                 reply = self._followed(method, target, data, sent, most or self.limits.reply_bytes)
             except (OSError, http.client.HTTPException, zlib.error) as fault:
@@ -187,20 +192,22 @@ class Client:
                 key = str(reply.status)
                 later = reply.status in LATER or (self._throttled is not None and self._throttled(reply))
                 if reply.status >= 400 and not later:
-                    raise fault_of(reply, target)
+                    raise fault_of(reply, target, self._fixes, wants_json)
                 if not later:
                     if not wants_json or is_json(reply):
                         return reply
                     key = "damaged"
-                why = f"it answered {reply.status}" if later else "its reply is no JSON"
+                why = f"it {answered(reply, wants_json)}" if later else "its reply is no JSON"
                 wait = retry_after(reply.headers, self.clock.now()) if later else None
-            if attempt < self.limits.attempts:
+                status = reply.status if later else 0
+            if attempt < attempts:
                 self.tally.repeated[key] += 1
-                self._wait(step(attempt) if wait is None else wait, why, target)
+                self._wait(step(attempt) if wait is None else wait, why, target, status)
         raise HttpFault(
-            f"{origin_of(target)} gave no answer in {self.limits.attempts} attempts: {why}",
+            f"{origin_of(target)} gave no answer in {attempts} attempts: {why}",
             bare(target),
-            "give the same command again later; it goes on where it was",
+            self._fixes.get(status, "give the same command again later; it goes on where it was"),
+            status=status,
             reason="away",
             stops=origin_of(target) == self.origin,
         )
@@ -244,13 +251,13 @@ class Client:
             with suppress(OSError):
                 opened[1].close()
 
-    def _wait(self, seconds: float, why: str, target: str) -> None:
+    def _wait(self, seconds: float, why: str, target: str, status: int) -> None:
         if seconds > self.limits.longest_wait_seconds:
             raise HttpFault(
-                f"{origin_of(target)} asks to wait {seconds:,.0f} seconds",
+                f"{origin_of(target)} asks to wait {seconds:,.0f} seconds: {why}",
                 bare(target),
-                "give the same command again after that; it goes on where it was",
-                status=429,
+                self._fixes.get(status, "give the same command again after that; it goes on where it was"),
+                status=status,
                 reason="wait",
                 stops=True,
             )
@@ -266,6 +273,10 @@ class Client:
             place = reply.headers.get("location")
             if reply.status not in REDIRECTS or not place:
                 return reply
+            if self.limits.redirects == 0:
+                what = f"{origin_of(target)} sends us elsewhere ({reply.status}), which is not followed"
+                fix = self._fixes.get(reply.status, "name the address that it means, if you trust that one")
+                raise HttpFault(what, bare(target), fix, status=reply.status, reason="redirect")
             try:
                 onward = urljoin(target, place)
                 origin_of(onward)
@@ -339,7 +350,7 @@ class Client:
             came += len(piece)
             self.tally.bytes += len(piece)
             budget = self.tally.most_bytes or self.limits.sync_bytes
-            if self.tally.bytes > budget:
+            if budget is not None and self.tally.bytes > budget:
                 raise too_much(budget, "the sync has received", target, stops=True)
             body += folded.decompress(piece, most + 1 - len(body)) if folded else piece
             if len(body) > most or (folded is not None and folded.unconsumed_tail):

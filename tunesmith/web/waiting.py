@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from threading import Event
 from typing import Protocol
 
 LONGEST_STEP_SECONDS = 60.0
@@ -35,11 +37,51 @@ class SystemClock:
         time.sleep(seconds)
 
 
+class Stopped(Exception):
+    """A wait was ended by another thread; what waited gives up."""
+
+
+class StoppableClock:
+    """A clock whose waits, of any number of threads, end when one says so.
+
+    Args:
+        clock: Whose seconds count; None is the clock of the machine.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock, self._stopped = clock, Event()
+
+    def now(self) -> float:
+        """Seconds since 1970."""
+        return time.time() if self._clock is None else self._clock.now()
+
+    def sleep(self, seconds: float) -> None:
+        """Come back after so many seconds.
+
+        Raises:
+            Stopped: `stop` was called, before or meanwhile.
+        """
+        if self._clock is None:
+            self._stopped.wait(seconds)
+        else:
+            self._clock.sleep(seconds)
+        if self._stopped.is_set():
+            raise Stopped
+
+    def stop(self) -> None:
+        """End all waits, also those to come."""
+        self._stopped.set()
+
+    def start(self) -> None:
+        """Let waits be waits again."""
+        self._stopped.clear()
+
+
 class TokenBucket:
     """At most ``rate`` requests a second in the long run, ``burst`` at once.
 
     Args:
-        rate: Requests a second.
+        rate: Requests a second; infinite means any number.
         burst: Requests that may go at once after a pause.
         clock: Whose seconds count.
     """
@@ -50,6 +92,8 @@ class TokenBucket:
 
     def take(self) -> float:
         """Wait till a request may go; the seconds waited."""
+        if math.isinf(self._rate):
+            return 0.0
         self._refill()
         waited = 0.0
         if self._tokens < 1:

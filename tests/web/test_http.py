@@ -1,4 +1,4 @@
-"""The client of all connectors, against a real server that misbehaves."""
+"""The HTTP client, against a real server that misbehaves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import json
 import shutil
 import ssl
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fixtures.fake_http import FAULTS, Answer, FakeClock, FakeService
+from tunesmith.connectors.receipt import Receipt
+from tunesmith.errors import UserError
 from tunesmith.web.addresses import checked, is_public, origin_of
 from tunesmith.web.http import Client, Limits, credential
 from tunesmith.web.replies import HttpFault
-from tunesmith.web.waiting import TokenBucket, retry_after
-from tunesmith.errors import UserError
+from tunesmith.web.waiting import StoppableClock, Stopped, TokenBucket, retry_after
 
 FAST = Limits(rate=1e6, burst=1000)
 
@@ -363,6 +366,60 @@ def test_a_secret_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) ->
         credential("SOME_TOKEN", "Some", "make one")
 
 
-def test_the_receipt_is_plain(server: Scripted, client: Client) -> None:
+def test_requests_are_counted_in_the_receipt_that_is_handed_in(server: Scripted, clock: FakeClock) -> None:
+    receipt = Receipt("numbers")
+    client = Client(server.base, FAST, clock=clock, tally=receipt)
     client.get("ok")
-    assert json.loads(json.dumps(client.tally.plain()))["requests"] == 1
+    client.close()
+    assert json.loads(json.dumps(receipt.plain()))["requests"] == 1
+
+
+def test_no_credentials_travel_unencrypted_over_the_open_network() -> None:
+    secret = {"authorization": "Bearer secret"}
+    for settings in ({"headers": secret}, {"authorize": lambda renew: secret}):
+        with pytest.raises(UserError, match=r"unencrypted to api\.example\.org"):
+            Client("http://api.example.org", FAST, **settings)
+        for base in (
+            "https://api.example.org",
+            "http://localhost:1",
+            "http://127.0.0.1",
+            "http://[::1]",
+            "http://10.1.1.1",
+        ):
+            Client(base, FAST, **settings)
+    Client("http://www.example.org", FAST)
+
+
+def test_without_redirects_one_is_an_error_that_says_so(server: Scripted, clock: FakeClock) -> None:
+    server.paths["/here"] = lambda *_: (302, b"", {"Location": "/ok"})
+    client = Client(server.base, replace(FAST, redirects=0), clock=clock)
+    with pytest.raises(HttpFault, match=r"elsewhere \(302\), which is not followed"):
+        client.get("here")
+    client.close()
+    assert server.log == ["GET /here"]
+
+
+def test_what_an_error_says_is_read_in_every_form(server: Scripted, clock: FakeClock) -> None:
+    client = Client(server.base, FAST, clock=clock, fixes={422: "ask otherwise"})
+    for body, said in (
+        ({"error": {"message": "Bad\n value.", "param": "seed"}}, "Bad value. (seed)"),
+        ({"error": "no such model"}, "no such model"),
+        ({"error": "invalid_grant", "error_description": "It has ended."}, "It has ended."),
+        ({"detail": "Not Found"}, '{"detail": "Not Found"}'),
+        (b"plain words", "plain words"),
+        (b"<html>gateway</html>", ""),
+    ):
+        server.paths["/bad"] = lambda *_, body=body: (422, body)
+        with pytest.raises(HttpFault) as fault:
+            client.get("bad")
+        assert (fault.value.said, fault.value.fix, fault.value.status) == (said, "ask otherwise", 422)
+    client.close()
+
+
+def test_a_wait_ends_when_another_thread_says_so() -> None:
+    clock = StoppableClock()
+    threading.Timer(0.05, clock.stop).start()
+    with pytest.raises(Stopped):
+        clock.sleep(60)
+    clock.start()
+    clock.sleep(0)
