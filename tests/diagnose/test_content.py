@@ -300,3 +300,21 @@ def test_no_output_breaks_a_judge(kind: str, text: str) -> None:
 
 
 JUDGES: dict[str, Judge] = {}
+
+
+@pytest.mark.parametrize("content", [None, "exact", "set"])
+@pytest.mark.parametrize(
+    "references",
+    [
+        ["The answer is blue.", "Blue it is", "Answer: red", "It is green"],
+        ["<think>so</think>ok", "fine", "well"],
+        ["$40", "12%", "1,234", "-3", "1 234,5"],
+        ["+", "-", "+", "-", "+", "-"],
+        ['["a", "b"]', '["c"]', "[]"],
+        ["The", "A", "an"],
+    ],
+)
+def test_a_reference_is_right_by_itself(references: list[str], content: str | None) -> None:
+    items = [Item(str(n), f"q{n}", (reference,)) for n, reference in enumerate(references)]
+    wanted = read_wanted(items, content=content)
+    assert all(judge_content(item.references[0], item, wanted).right for item in items)

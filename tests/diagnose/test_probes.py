@@ -372,3 +372,29 @@ def test_three_items_are_enough_to_say_that_they_are_few() -> None:
     reasons = {one.probe: one.reason for one in evidence.not_tested}
     assert "there are 3 rows to show 4 from" in reasons["few-shot-4"]
     assert "few-shot-2" in evidence.probes
+
+
+def test_a_reference_that_is_no_json_is_named_with_its_line() -> None:
+    schema = {"json_schema": {"type": "integer"}}
+    asked = []
+    for n in range(10):
+        asks = ({"role": "user", "content": f"What is {n} + 1?"},)
+        asked.append(
+            Item(f"i{n}", asks[0]["content"], (str(n + 1) if n else "one",), messages=asks, line=n + 1, row=schema)
+        )
+    said = ScriptedModel(lambda prompt: str(int(asked_of(prompt).split()[2]) + 1))
+    found = gather(asked, said, Wishes(only=("as-is",)))
+    assert any("1 of 10 references are wrong" in note and "(line 1)" in note for note in found.notes)
+    assert [name for name, one in found.probes["as-is"].judged.items() if not one.content] == ["i0"]
+
+
+def test_golds_of_other_items_distract_where_the_search_brings_too_few() -> None:
+    class One(Pages):
+        def search(self, query: str, k: int = 5, *, labels: Mapping[str, str] | None = None) -> list[Passage]:
+            return super().search(query, 1)
+
+    asked = [item(n) for n in range(12)]
+    found = gather(
+        asked, ScriptedModel(knows_nothing_reads_all), Wishes(searcher=One(), only=("gold-and-distractors",))
+    )
+    assert len(found.probes["gold-and-distractors"].judged) == 12

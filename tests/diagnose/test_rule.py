@@ -11,7 +11,7 @@ import pytest
 
 from tests.fixtures.diagnoses import facts_and_form
 from tests.fixtures.evidence import drawn, evidence
-from tunesmith.diagnose.found import Evidence, Judged
+from tunesmith.diagnose.found import LEFT_OUT, Evidence, Judged, NotTested
 from tunesmith.diagnose.ladder import SHOTS
 from tunesmith.diagnose.rule import decide
 
@@ -242,3 +242,45 @@ def test_what_would_overturn_it_does() -> None:
             decide(replace(found, probes={**found.probes, "instructions": replace(probe, judged=judged)})).cures
             == cures
         )
+
+
+@pytest.mark.parametrize("passages", [{}, {"retrieved": (0.0, 0.0), "gold": (0.0, 0.0)}])
+@pytest.mark.parametrize("unknown", [UNKNOWN, {}])
+def test_the_form_of_wrong_answers_is_no_reason_to_tune(passages: Rates, unknown: Mapping[str, Any]) -> None:
+    # A model without the facts says so at length; tuned, it invents them in the right form.
+    chances = {"as-is": (0.02, 0.0), "instructions": (0.02, 0.0), "few-shot-4": (0.02, 0.05), **passages}
+    verdict = decide(evidence(drawn({**chances, "pilot-100": (0.02, 0.98)}, 200, 0, noise=0), **unknown))
+    assert (verdict.kind, verdict.cures) == ("inconclusive", ())
+    assert "of form, but right answers change by" in verdict.said
+
+
+def test_a_pilot_that_always_says_the_same_is_no_cure() -> None:
+    half = [number % 2 == 0 for number in range(60)]
+    outcomes = {"as-is": ([False] * 60, [False] * 60), "majority": (half, [True] * 60)}
+    verdict = decide(evidence({**outcomes, "pilot-100": (half, [True] * 60)}))
+    assert (verdict.kind, verdict.cures) == ("inconclusive", ())
+    assert "no more than a control" in verdict.said
+
+
+def test_a_form_that_brings_no_more_than_a_control_says_so() -> None:
+    half = [number % 2 == 0 for number in range(60)]
+    outcomes = {"as-is": ([False] * 60, [False] * 60), "majority": (half, [True] * 60)}
+    verdict = decide(evidence({**outcomes, "constrained": (half, [True] * 60)}))
+    assert (verdict.kind, verdict.cures) == ("verdict", ("constraint",))
+    assert "no more than a control" in verdict.said
+    assert "50% of the items still fail in content or form" in verdict.why
+
+
+def test_only_what_could_do_better_would_overturn_it() -> None:
+    right, wrong = [True] * 60, [False] * 60
+    done = decide(evidence({"as-is": (right, wrong), "instructions": (right, right)}))
+    assert not any("not tested" in line for line in done.overturns)
+    half = [number % 2 == 0 for number in range(60)]
+    left = decide(evidence({"as-is": (right, wrong), "instructions": (right, half)}))
+    assert [line.partition(",")[0] for line in left.overturns if "not tested" in line] == [
+        "a larger model", "fine-tuning",
+    ]  # fmt: skip
+    skipped = evidence({"as-is": (right, wrong), "pilot-100": (right, right)})
+    skipped = replace(skipped, not_tested=(NotTested("few-shot-4", LEFT_OUT),))
+    assert any(line.startswith("few-shot, which was not tested") for line in decide(skipped).overturns)
+    assert decide(evidence({"as-is": (right, right)})).overturns == ()

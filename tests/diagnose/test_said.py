@@ -10,10 +10,11 @@ import pytest
 
 from tests.fixtures import diagnoses
 from tests.fixtures.evidence import drawn, evidence
-from tunesmith.diagnose.advice import advise, distractor_gap, write_advice
+from tunesmith.diagnose.advice import Setup, advise, distractor_gap, remove_stale, write_advice
 from tunesmith.diagnose.costs import Prices, costs_of
 from tunesmith.diagnose.found import Exit, Verdict
 from tunesmith.diagnose.items import read_items
+from tunesmith.diagnose.pilot import epochs_of
 from tunesmith.diagnose.rule import decide
 from tunesmith.diagnose.said import diagnosis_json
 from tunesmith.report.diagnosed import diagnosis_text
@@ -142,3 +143,34 @@ def test_training_with_distractors_is_offered_only_where_their_cost_was_measured
     without = replace(found, probes={k: v for k, v in found.probes.items() if k != "gold-and-distractors"})
     assert distractor_gap(without) is None
     assert "RAFT" not in advise(without, reader, diagnoses.setup())[0].text
+
+
+def test_advice_that_no_longer_holds_is_taken_away(tmp_path: Path) -> None:
+    found = diagnoses.facts_and_form()
+    verdict = decide(found)
+    advice = advise(found, verdict, Setup("starter:smollm2-135m", train=found.items, folder=str(tmp_path)))
+    write_advice(advice, tmp_path)
+    told = diagnosis_json(found, verdict, None, advice)
+    (tmp_path / "diagnosis.json").write_text(json.dumps(told), encoding="utf-8")
+    names = {name for one in advice for name in one.files}
+    assert {"recipe.yaml", "train.jsonl"} <= names
+    (tmp_path / "train.jsonl").write_text("mine", encoding="utf-8")
+    (tmp_path / "other.txt").write_text("mine", encoding="utf-8")
+    remove_stale(tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"diagnosis.json", "train.jsonl", "other.txt"}
+
+
+def test_documents_that_are_an_index_are_not_indexed_again(tmp_path: Path) -> None:
+    found = evidence({"as-is": ([False] * 40, [True] * 40), "retrieved": ([True] * 40, [True] * 40)})
+    (tmp_path / "index.sqlite").touch()
+    (one,) = advise(found, decide(found), Setup("openai:m@http://127.0.0.1/v1", documents=str(tmp_path)))
+    assert one.rung == "retrieval"
+    assert [command.split()[:3] for command in one.commands] == [["tunesmith", "ask", str(tmp_path)]]
+
+
+def test_the_recipe_reads_the_rows_as_often_as_the_pilot() -> None:
+    found = diagnoses.facts_and_form()
+    advice = advise(found, decide(found), Setup("m", train=found.items[:16]))
+    recipe = next(one.files["recipe.yaml"] for one in advice if one.rung == "fine-tune")
+    assert f"epochs: {epochs_of(16)}," in recipe

@@ -70,3 +70,13 @@ def test_as_many_items_as_asked_for_leave_the_least_gain_outside() -> None:
     assert statistics.paired_interval(scaled, scaled, wanted)[1] == pytest.approx(0.05, abs=0.01)
     assert statistics.items_to_exclude(10, 0, 40, 0.05) == 0
     assert math.isfinite(statistics.items_to_exclude(0, 0, 3, 0.05))
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "items", "tests"), [(3, 0, 3, 24), (3, 0, 3, 1), (2, 1, 8, 12), (9, 1, 40, 6)]
+)
+def test_as_many_items_as_asked_for_are_enough_for_the_exact_test(
+    gained: int, lost: int, items: int, tests: int
+) -> None:
+    wanted = statistics.items_to_show(gained, lost, items, tests)
+    assert statistics.mcnemar(wanted * gained // items, -(-wanted * lost // items)) * tests < statistics.LEVEL

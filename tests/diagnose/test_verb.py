@@ -36,6 +36,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     asked = [{"input": f"What is the capital of Land{n}?", "reference": town_of(n)} for n in range(60)]
     (tmp_path / "cases.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked), encoding="utf-8")
+    (tmp_path / "object.json").write_text('{"type": "object"}', encoding="utf-8")
+    (tmp_path / "lists.jsonl").write_text('{"input": "a", "reference": [1]}\n', encoding="utf-8")
+    (tmp_path / "odd.json").write_text('{"type": "objekt"}', encoding="utf-8")
+    (tmp_path / "broken.jsonl").write_text('{"input": "a", "reference": "b"}\n{"input": "a"\n', encoding="utf-8")
     (tmp_path / "docs").mkdir()
     for n in range(60):
         text = f"# Land{n}\n\nThe capital of Land{n} is {town_of(n)}.\n"
@@ -113,6 +117,14 @@ def test_items_that_contradict_each_other_come_first(run: Run, place: Path) -> N
         (("--items", "cases.jsonl", "--schema", "none.json"), "can't be read"),
         (("--items", "cases.jsonl", "--content", "vibes"), "no such kind"),
         (("--items", "cases.jsonl", "--out", "cases.jsonl"), "can't be made"),
+        (("--items", "cases.jsonl", "--content", "call"), "60 of 60 references are wrong by"),
+        (("--items", "cases.jsonl", "--content", "sql"), "60 of 60 references are wrong by"),
+        (("--items", "cases.jsonl", "--content", "choice"), "60 different answers"),
+        (("--items", "lists.jsonl", "--schema", "object.json"), "breaks their own schema"),
+        (("--items", "lists.jsonl", "--schema", "odd.json"), "no JSON Schema that can be used"),
+        (("--items", "cases.jsonl", "--page", "nowhere/page.html"), "the page can't be written"),
+        (("--items", "cases.jsonl", "--page", "docs"), "the page can't be written"),
+        (("--items", "broken.jsonl"), "mend them, or leave them out"),
     ],
 )
 def test_what_can_not_be_done_is_said(run: Run, words: tuple[str, ...], what: str) -> None:

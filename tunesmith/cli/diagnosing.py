@@ -69,6 +69,9 @@ def diagnose(
     from tunesmith.diagnose.inquiry import Wishes
     from tunesmith.diagnose.items import read_items
 
+    if page is not None and (page.is_dir() or not page.absolute().parent.is_dir()):
+        # Known before an hour of asking, not after it.
+        raise UserError("the page can't be written there", str(page), "name a file in a folder that exists")
     asked = read_items(items, limit=limit)
     learned = read_items(train) if train is not None else []
     wishes = Wishes(
@@ -161,7 +164,7 @@ def _told(evidence: Evidence, setup: Setup, prices: Prices, page: Path | None, a
     Raises:
         UserError: The page can't be written.
     """
-    from tunesmith.diagnose.advice import advise, write_advice
+    from tunesmith.diagnose.advice import DIAGNOSIS, advise, remove_stale, write_advice
     from tunesmith.diagnose.costs import costs_of
     from tunesmith.diagnose.found import Exit
     from tunesmith.diagnose.rule import decide
@@ -173,8 +176,9 @@ def _told(evidence: Evidence, setup: Setup, prices: Prices, page: Path | None, a
     advice = advise(evidence, verdict, setup)
     told = diagnosis_json(evidence, verdict, costs_of(evidence, prices), advice)
     text = json.dumps(jsonable(told), ensure_ascii=False, indent=1, allow_nan=False)
-    write_whole(out / "diagnosis.json", (text + "\n").encode("utf-8", "replace"))
     try:
+        remove_stale(out)
+        write_whole(out / DIAGNOSIS, (text + "\n").encode("utf-8", "replace"))
         write_advice(advice, out)
         if page is not None:
             from tunesmith.report.diagnosis_page import write_diagnosis_page

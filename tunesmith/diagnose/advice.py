@@ -15,11 +15,14 @@ from tunesmith.diagnose.climbing import LEAST_GAIN
 from tunesmith.diagnose.found import Evidence, Item, Probe, Verdict
 from tunesmith.diagnose.items import conversation_of
 from tunesmith.diagnose.ladder import Way, ways_of
+from tunesmith.diagnose.pilot import RANK, RATE, ROWS_A_STEP, epochs_of
 from tunesmith.diagnose.prompting import messages_of
+from tunesmith.retrieval.files import INDEX_FILE
 
 METRICS = {"sql": "sql", "call": "call", "json": "json", "words": "overlap"}
 """Metric of a recipe by how content is compared; the others are compared as texts."""
 SHOTS_SHOWN = 4
+DIAGNOSIS = "diagnosis.json"
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,23 @@ def write_advice(advice: Sequence[Advice], folder: Path) -> list[Path]:
     return written
 
 
+def remove_stale(folder: Path) -> None:
+    """Remove the files that an earlier diagnosis in this folder advised, unless somebody has changed them.
+
+    Raises:
+        OSError: One can't be removed.
+    """
+    try:
+        before = json.loads((folder / DIAGNOSIS).read_text(encoding="utf-8"))
+        files = {name: content for one in before["advice"] for name, content in one["files"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return
+    for name, content in files.items():
+        path = folder / Path(name).name
+        if path.is_file() and path.read_bytes() == str(content).encode("utf-8", "replace"):
+            path.unlink()
+
+
 def distractor_gap(evidence: Evidence) -> float | None:
     """Share of right content that distractors cost beside the gold passage; None where it was not measured."""
     gold, crowded = evidence.probes.get("gold"), evidence.probes.get("gold-and-distractors")
@@ -133,7 +153,11 @@ def _few_shot(evidence: Evidence, verdict: Verdict, setup: Setup) -> Advice:
     nearest = probe is not None and bool(probe.extra.get("nearest"))
     rows = list(setup.train or evidence.items)[:count]
     messages = [message for row in rows for message in conversation_of(row)]
-    how = "those rows whose words are nearest to the question (BM25)" if nearest else "the same rows for every question"
+    how = (
+        "those whose words are nearest to the question (BM25)"
+        if nearest
+        else "others were drawn for each question here; the same ones for all are cheaper, and were not measured"
+    )
     text = f"Put {count} rows with their answers before each question: {how}. The file shows how."
     files = {"examples.json": json.dumps(messages, ensure_ascii=False, indent=1) + "\n"}
     return Advice("few-shot", f"Put {count} examples in the prompt", text, files=files)
@@ -151,6 +175,8 @@ def _probe_of(rung: str, evidence: Evidence, verdict: Verdict) -> Probe | None:
 
 def _index_commands(setup: Setup) -> tuple[str, ...]:
     documents = setup.documents or "DOCUMENTS"
+    if (Path(documents) / INDEX_FILE).is_file():
+        return (f'tunesmith ask {shlex.quote(documents)} "your question" --model {shlex.quote(setup.model)}',)
     index = shlex.quote(str(Path(setup.folder) / "index"))
     return (
         f"tunesmith index {shlex.quote(documents)} --into {index}",
@@ -176,7 +202,7 @@ def _retriever(evidence: Evidence, _verdict: Verdict, setup: Setup) -> Advice:
         f"The passages retrieved hold what is needed for {held} items, and the gold passage is enough. Try another "
         "encoder, fusion with BM25 or a reranker first; then tune the encoder on your questions (task: retrieval)."
     )
-    index, _ = _index_commands(setup)
+    index = _index_commands(setup)[:-1]
     pairs = [
         {"query": row.input, "positive": row.gold} for row in (*setup.train, *evidence.items) if row.gold and row.input
     ]
@@ -188,7 +214,7 @@ def _retriever(evidence: Evidence, _verdict: Verdict, setup: Setup) -> Advice:
             "# Tunes the encoder of the index; the pairs are questions with the passage that answers them.\n"
             f"task: retrieval\nmodel: starter:minilm-l6\ndata:\n  train: {json.dumps(str(file))}\n  eval: 0.2\n"
         )
-    return Advice("retriever", "Mend the retriever", text, (index,), files)
+    return Advice("retriever", "Mend the retriever", text, index, files)
 
 
 def _reader(evidence: Evidence, _verdict: Verdict, setup: Setup) -> Advice:
@@ -215,12 +241,19 @@ def _raft(setup: Setup) -> dict[str, str]:
         "# Teaches the model to answer from the right passage among others, and to quote it, as tunesmith ask wants.\n"
         f"task: causal-lm\nmodel: {json.dumps(setup.model)}\n"
         f"data:\n  train: {json.dumps(str(file))}\n  eval: 0.15\n"
-        "stages:\n  - {train: adapter, epochs: 3, lr: 5e-4}\n"
-        "adapter: {kind: lora, r: 16}\nbatch: {rows: 8}\n"
+        f"{_settings(len(rows))}"
         "options:\n  metric: overlap\n  grounded: {distractors: 4, without_gold: 0.2}\n"
     )
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     return {"passages.jsonl": lines, "reader.yaml": recipe}
+
+
+def _settings(rows: int) -> str:
+    """The pilot's, as YAML."""
+    return (
+        f"stages:\n  - {{train: adapter, epochs: {epochs_of(rows)}, lr: {RATE:g}}}\n"
+        f"adapter: {{kind: lora, r: {RANK}}}\nbatch: {{rows: {ROWS_A_STEP}}}\n"
+    )
 
 
 def _larger(evidence: Evidence, _verdict: Verdict, setup: Setup) -> Advice:
@@ -241,8 +274,7 @@ def _fine_tune(evidence: Evidence, verdict: Verdict, setup: Setup) -> Advice:
         f"# Ready to train: tunesmith train {folder / 'recipe.yaml'}\n"
         f"task: causal-lm\nmodel: {json.dumps(setup.model)}\n"
         f"data:\n  train: {json.dumps(str(folder / 'train.jsonl'))}\n  eval: 0.15\n"
-        "stages:\n  - {train: adapter, epochs: 3, lr: 5e-4}\n"
-        "adapter: {kind: lora, r: 16}\nbatch: {rows: 8}\n"
+        f"{_settings(len(rows))}"
         f"options:\n  metric: {metric}\n"
     )
     text = "The pilot learned by the same settings."

@@ -1,17 +1,49 @@
-"""Whether references agree with themselves: answers to one question that can't all be right. It asks no model."""
+"""Whether references agree with themselves, and with what answers are judged by. It asks no model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tunesmith.audit.contradictions import contradictions
 from tunesmith.diagnose.content import judge_content
-from tunesmith.diagnose.found import Item
+from tunesmith.diagnose.found import Item, Judged
 from tunesmith.diagnose.items import same_questions
 from tunesmith.diagnose.wanted import Wanted
+from tunesmith.errors import UserError
 
 ONE_VALUE = ("number", "choice")
 """Kinds of content of which an item has one right answer, however many references it has."""
+
+MOST_MISFITS = 0.5
+"""Share of the references that may be wrong by what is judged before that is the wrong thing to judge by."""
+
+
+def misfits_said(items: Sequence[Item], judge: Callable[[Item, str], Judged]) -> list[str]:
+    """Judge each item's own reference as an answer to it; a note where some are wrong in content.
+
+    Args:
+        items: The items.
+        judge: Of an output.
+
+    Raises:
+        UserError: More than half are wrong: no answer could be right by such a judge.
+    """
+    judged = {item.line: judge(item, item.references[0]) for item in items}
+    misfit = [one for one in judged.values() if not one.right]
+    wrong = {line: one for line, one in judged.items() if not one.content}
+    if len(misfit) <= MOST_MISFITS * len(items) and not wrong:
+        return []
+    wrong = wrong or {line: one for line, one in judged.items() if not one.right}
+    lines = ", ".join(map(str, list(wrong)[:5]))
+    why = next(iter(wrong.values())).why
+    said = f"{len(wrong):,} of {len(items):,} references are wrong by what answers are judged by"
+    if len(misfit) > MOST_MISFITS * len(items):
+        raise UserError(
+            f"{said}: {why}",
+            f"--items, line {lines}",
+            "say with --content how answers are compared, or mend the references",
+        )
+    return [f"{said} (line {lines}): {why}"]
 
 
 def disagreement(items: Sequence[Item], train: Sequence[Item], wanted: Wanted) -> tuple[dict[str, str], int]:

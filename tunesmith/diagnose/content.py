@@ -64,7 +64,9 @@ def judge_content(output: str, item: Item, wanted: Wanted) -> Said:
     if not text:
         return Said(False, "", "it says nothing")
     judge = _JUDGES[wanted.content]
-    found = [judge(text, reference, item, wanted) for reference in item.references]
+    found = [
+        judge(text, without_thought(reference).strip() or reference, item, wanted) for reference in item.references
+    ]
     return next((one for one in found if one.right), found[0])
 
 
@@ -94,7 +96,8 @@ def stands_in(part: str, whole: str) -> bool:
 
 def _exact(text: str, reference: str, item: Item, wanted: Wanted) -> Said:
     answer, _ = _inner(text, item, wanted)
-    inner = inner_of(wanted.pattern_of(item), reference)
+    # A reference may mark its answer as an output does: "The answer is blue."
+    inner, _ = _inner(reference, item, wanted)
     right = stands_in(inner, answer) or (answer != text and normalised(answer) == normalised(inner))
     return Said(right, answer, "" if right else f"it does not say {inner!r}")
 
@@ -156,7 +159,7 @@ def _near(one: float, other: float) -> bool:
 
 
 def _set(text: str, reference: str, item: Item, wanted: Wanted) -> Said:
-    goal = _parts(inner_of(wanted.pattern_of(item), reference))
+    goal = _parts(_inner(reference, item, wanted)[0])
     found = _parts(_inner(text, item, wanted)[0])
     shown = ", ".join(sorted(found))
     if found == goal:
@@ -174,7 +177,10 @@ def _parts(text: str) -> set[str]:
 
 
 def _json(text: str, reference: str, item: Item, wanted: Wanted) -> Said:
-    goal = json_of(reference)
+    try:
+        goal = json_of(reference)
+    except NotJson:
+        return Said(False, text, "the reference is no JSON")
     shown = ""
     for value in _json_in(text):
         shown = shown or json.dumps(value, ensure_ascii=False)
@@ -187,6 +193,14 @@ def _json(text: str, reference: str, item: Item, wanted: Wanted) -> Said:
     if not shown:
         return Said(False, text, "neither JSON nor the fields' values are found in it")
     return Said(False, shown, _difference(shown, goal))
+
+
+def _value_of(reference: str) -> Any:
+    """The JSON value of a reference; None where it is none, or null."""
+    try:
+        return json_of(reference)
+    except NotJson:
+        return None
 
 
 def _difference(shown: str, goal: Any) -> str:
@@ -338,7 +352,7 @@ def holds(text: str, item: Item, wanted: Wanted) -> bool | None:
     if wanted.content == "set":
         return all(stands_in(part, text) for part in _parts(reference))
     if wanted.content == "json":
-        goal_value = json_of(reference)
+        goal_value = _value_of(reference)
         return _mentions(text, goal_value) if isinstance(goal_value, Mapping) else None
     return None
 

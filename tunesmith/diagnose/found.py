@@ -19,6 +19,8 @@ PROBES = (
     "all-together", "larger", "pilot-25", "pilot-50", "pilot-100", "pilot-and-passages",
 )  # fmt: skip
 
+LEFT_OUT = "it was left out (--only, --skip)"
+"""Why a probe was not asked that a person did not want."""
 Exit = {"verdict": 0, "could-not-run": 2, "inconclusive": 3, "labels": 4}
 
 

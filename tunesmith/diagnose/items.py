@@ -41,7 +41,13 @@ def read_items(path: str | Path, *, limit: int | None = None) -> list[Item]:
     Raises:
         UserError: It can't be read, or a row is no item; the place names its line.
     """
-    rows = read_rows(path, broken_rows=0.0, limit=limit)
+    try:
+        rows = read_rows(path, broken_rows=0.0, limit=limit)
+    except UserError as fault:
+        # What a recipe may accept, a measurement can't.
+        if "broken_rows" in fault.fix:
+            raise UserError(fault.what, fault.where, "mend them, or leave them out") from fault
+        raise
     assert isinstance(rows, RowStore)
     shape = ConversationShape("conversation")
     folder = Path(path).parent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 
@@ -96,9 +97,9 @@ class Passages:
         near = [passage.chunk.text for passage in self._kept.get(item.id, [])]
         rng = np.random.default_rng([self.inquiry.wishes.seed, 1, *item.id.encode("utf-8", "surrogatepass")])
         items = self.inquiry.items
-        far = [items[place].gold for place in rng.permutation(len(items)) if items[place].gold]
+        far = (passage for place in rng.permutation(len(items)) if (passage := self.gold(items[place])))
         found: list[str] = []
-        for text in [*near, *far]:
+        for text in chain(near, far):
             held = holds(text, item, self.inquiry.wanted)
             other = held is False or (held is None and shared(text, gold) < HELD)
             if other and shared(text, gold) < ALIKE and text not in found:

@@ -29,6 +29,11 @@ RATE, RANK = 5e-4, 16
 _DONE = "seconds.json"
 
 
+def epochs_of(rows: int) -> int:
+    """How often so many rows are read."""
+    return min(MOST_EPOCHS, max(LEAST_EPOCHS, math.ceil(LEAST_STEPS * ROWS_A_STEP / max(1, rows))))
+
+
 @dataclass(frozen=True)
 class Pilots:
     """Makes pilots of one model; those that are finished are read back, one that was stopped goes on.
@@ -99,12 +104,11 @@ class Pilots:
 
     def _recipe(self, place: Path, rows: int) -> dict[str, Any]:
         """JSON is YAML, too. No answers are written while it is tuned: the probes ask for them."""
-        epochs = min(MOST_EPOCHS, max(LEAST_EPOCHS, math.ceil(LEAST_STEPS * ROWS_A_STEP / rows)))
         return {
             "task": "causal-lm",
             "model": self.base,
             "data": {"train": str(place / "train.jsonl"), "eval": str(place / "items.jsonl")},
-            "stages": [{"train": "adapter", "epochs": epochs, "lr": RATE}],
+            "stages": [{"train": "adapter", "epochs": epochs_of(rows), "lr": RATE}],
             "adapter": {"kind": "lora", "r": RANK},
             "batch": {"rows": ROWS_A_STEP},
             "engine": {"device": self.device},

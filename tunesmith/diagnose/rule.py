@@ -13,7 +13,17 @@ from tunesmith.diagnose import statistics
 from tunesmith.diagnose.climbing import LEAST_GAIN, WORTH, Climbed, climb, compared, control_rate, dearer, fails
 from tunesmith.diagnose.found import Evidence, Test, Verdict
 from tunesmith.diagnose.items import same_questions
-from tunesmith.diagnose.ladder import ORDER, TOGETHER, Way, as_it_is, asked_together, causes_of, parts_of, ways_of
+from tunesmith.diagnose.ladder import (
+    ORDER,
+    SHOTS,
+    TOGETHER,
+    Way,
+    as_it_is,
+    asked_together,
+    causes_of,
+    parts_of,
+    ways_of,
+)
 from tunesmith.diagnose.sentences import LEAST_COMPARED, Told
 
 UNKNOWN_SHARE = 0.2
@@ -67,16 +77,23 @@ def _by_tests(evidence: Evidence, base: Way, climbed: Climbed, told: Told) -> Ve
     if likely := _likely(climbed):
         return told.undecided(likely, _more_items(likely, climbed, base), cures)
     if cures:
-        together = joined(evidence, base, cures, climbed)
-        if len(cures) > 1 and not together.counts:
-            return told.undecided([together], _more_items([together], climbed, base), cures)
-        return told.cured(cures, together)
+        return _by_cures(evidence, base, climbed, told, cures)
     if fails(base, "content") and told.against and not {"retrieval", "retriever"} & set(ways_of(evidence)):
         return told.knowledge_untested()
     possible = [test for test in climbed.tests if test.interval[1] >= _least(test, base) and not test.why]
     if possible or not climbed.tests:
         return told.undecided(possible, _more_items(possible, climbed, base), ())
     return told.nothing_helps()
+
+
+def _by_cures(evidence: Evidence, base: Way, climbed: Climbed, told: Told, cures: Sequence[str]) -> Verdict:
+    together = joined(evidence, base, cures, climbed)
+    if len(cures) > 1 and not together.counts:
+        return told.undecided([together], _more_items([together], climbed, base), cures)
+    # A tuned form of answers that stay wrong is no cure: facts that are missing would be invented in good style.
+    if "fine-tune" in cures and (not together.counts or told.hollow(together)):
+        return told.form_alone(together)
+    return told.cured(cures, together)
 
 
 def against_fine_tuning(evidence: Evidence) -> str:
@@ -88,8 +105,9 @@ def against_fine_tuning(evidence: Evidence) -> str:
     if not asked or unknown <= UNKNOWN_SHARE * asked or statistics.share_interval(unknown, asked)[0] < 0.1:
         return ""
     return (
-        f"the model knows none of the answers to {unknown} of {asked} training rows ({unknown / asked:.0%}, above "
-        f"{UNKNOWN_SHARE:.0%}): plain fine-tuning on them teaches it to invent; bring them by retrieval"
+        f"the model knows none of the answers to {unknown} of {asked} rows whose facts were asked for "
+        f"({unknown / asked:.0%}, above {UNKNOWN_SHARE:.0%}): plain fine-tuning on such rows teaches it to invent; "
+        "bring the facts by retrieval"
     )
 
 
@@ -213,7 +231,9 @@ def _more_items(tests: Sequence[Test], climbed: Climbed, base: Way) -> int:
     if best is None:
         return 0
     if best.gain >= LEAST_GAIN:
-        wanted = statistics.items_to_show(best.gained, best.lost, items, count)
+        # Of several ways of showing examples the best is taken, and its p multiplied by how many there are.
+        tries = len(SHOTS) if best.rung == "few-shot" else 1
+        wanted = statistics.items_to_show(best.gained, best.lost, items, count * tries)
     else:
         wanted = max(statistics.items_to_exclude(t.gained, t.lost, items, _least(t, base)) for t in tests)
     return _round(max(wanted - items, items // 4))

@@ -8,11 +8,11 @@ from difflib import get_close_matches
 
 from tunesmith.asking.kept import Remembered
 from tunesmith.asking.model import Model, Progress
-from tunesmith.diagnose.agreement import disagreement
+from tunesmith.diagnose.agreement import disagreement, misfits_said
 from tunesmith.diagnose.facts import NAME as FACTS
 from tunesmith.diagnose.facts import Facts, known_facts
 from tunesmith.diagnose.form import Judge
-from tunesmith.diagnose.found import Evidence, Item, NotTested
+from tunesmith.diagnose.found import LEFT_OUT, Evidence, Item, NotTested
 from tunesmith.diagnose.inquiry import Inquiry, Pilot, Tune, Wishes, silent
 from tunesmith.diagnose.items import few_items
 from tunesmith.diagnose.passages import Passages
@@ -22,7 +22,6 @@ from tunesmith.errors import UserError
 
 __all__ = ["Pilot", "Tune", "Wishes", "gather"]
 
-LEFT_OUT = "it was left out (--only, --skip)"
 CONTROLS = ("as-is", "shuffled", "majority")
 """They cost nothing beside ``as-is``, and nothing can be said without them."""
 
@@ -47,16 +46,15 @@ def gather(
         say: Receives lines for a person.
 
     Raises:
-        UserError: A probe that is named does not exist, or a reference is longer than the model's context.
+        UserError: A probe that is named does not exist, a reference is longer than the model's context, or references
+            are wrong by what answers are judged by.
     """
     wishes = wishes or Wishes()
     _check(items, wishes)
-    wanted = wishes.wanted or read_wanted(items)
+    judge = Judge(wishes.wanted or read_wanted(items))
+    notes = [*misfits_said(items, judge), *(str(note) for note in getattr(model, "notes", ()))]
     opened: list[Remembered] = []
-    notes = [str(note) for note in getattr(model, "notes", ())]
-    inquiry = Inquiry(
-        items, _kept(model, wishes, opened), _with_kept(wishes, opened), Judge(wanted), progress, notes=notes
-    )
+    inquiry = Inquiry(items, _kept(model, wishes, opened), _with_kept(wishes, opened), judge, progress, notes=notes)
     try:
         return _gathered(inquiry, say)
     finally:

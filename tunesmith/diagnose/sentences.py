@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tunesmith.diagnose import statistics
-from tunesmith.diagnose.climbing import ASPECTS, LEAST_GAIN, Climbed, fails
-from tunesmith.diagnose.found import Evidence, Test, Verdict
-from tunesmith.diagnose.ladder import TOGETHER, Way, ways_of
+from tunesmith.diagnose.climbing import ASPECTS, FORM_RUNGS, LEAST_GAIN, Climbed, control_rate, dearer, fails
+from tunesmith.diagnose.found import LEFT_OUT, Evidence, Test, Verdict
+from tunesmith.diagnose.items import WANTED_ITEMS
+from tunesmith.diagnose.ladder import SHOTS, TOGETHER, Way, ways_of
 
 CURES = {
     "instructions": "say in the prompt how the answer is to be written",
@@ -25,6 +26,8 @@ CURES = {
 """What each rung advises, as an instruction."""
 NAMES = {TOGETHER: "all of them together", "larger-model": "a larger model", "fine-tune": "fine-tuning"}
 """Rungs whose name is no word for a sentence."""
+BY = {"content": "content", "form": "form", "right": "answers right in both"}
+"""What a test counts."""
 LEAST_COMPARED = 10
 """Items that have to be comparable before their share of contradictions says something."""
 
@@ -53,7 +56,7 @@ def test_words(test: Test) -> str:
     before = "as it is" if test.against == "as-is" else name_of(test.against)
     tail = f"; it does not count: {test.why}" if test.why else ""
     return (
-        f"{name_of(test.rung)} ({test.probe}) against {before}, by {test.aspect}: {points(test.gain)} "
+        f"{name_of(test.rung)} ({test.probe}) against {before}, by {BY[test.aspect]}: {points(test.gain)} "
         f"({low * 100:+.0f} to {high * 100:+.0f}), {test.gained} items gained and {test.lost} lost, "
         f"p = {test.p:.2g}, adjusted {test.adjusted:.2g}{tail}"
     )
@@ -122,13 +125,32 @@ class Told:
             f"Inconclusive: a control that does not understand the input reaches {floor:.0%} of right content, the "
             f"model {self.climbed.best['content'].rate('content'):.0%}; these items do not measure the task."
         )
-        why = tuple(self._controls())
-        return self._verdict("inconclusive", (), said, why, ("items whose answers are less alike",), more=1)
+        why, more = tuple(self._controls()), max(0, WANTED_ITEMS - len(self.base.outcome))
+        return self._verdict("inconclusive", (), said, why, ("items whose answers are less alike",), more=more)
 
     def knowledge_untested(self) -> Verdict:
         """Facts are missing, and nothing that brings them was asked."""
         said = "Inconclusive: the model lacks the facts, and nothing that brings them was tested: pass --documents."
-        return self._verdict("inconclusive", (), said, tuple(self._failures()), self._not_covered(), more=1)
+        return self._verdict("inconclusive", (), said, tuple(self._failures()), self._not_covered())
+
+    def form_alone(self, together: Test) -> Verdict:
+        """Fine-tuning mends how answers are written, and no more of them are right."""
+        gains = self.climbed.best["form"].rate("form") - self.base.rate("form")
+        lacks = "the model lacks the facts" if self.against else "the content still fails"
+        hollow = self.hollow(together) if together.counts else ""
+        said = (
+            f"Inconclusive: fine-tuning brings {points(gains)} of form, but right answers change by "
+            f"{points(together.gain)}{hollow}; {lacks}, and nothing that was tested mends that."
+        )
+        why = (*self._controls(), *self._failures(), *self._tests()) if hollow else (*self._failures(), *self._tests())
+        return self._verdict("inconclusive", (), said, why, self._not_covered())
+
+    def hollow(self, together: Test) -> str:
+        """Said of right answers that are no more than those of a control, though more than there are now."""
+        floor, rate = control_rate(self.evidence), self.base.rate("right") + together.gain
+        if not fails(self.climbed.best["content"], "content") or not 0 < rate < floor + LEAST_GAIN:
+            return ""
+        return f", no more than a control that does not understand the input reaches ({floor:.0%})"
 
     def nothing_helps(self) -> Verdict:
         """No rung that was measured can gain enough."""
@@ -160,13 +182,14 @@ class Told:
             effect = (
                 f"right answers rise from {self.base.rate('right'):.0%} to {way_rate:.0%} of {items} items "
                 f"({points(together.gain)}, 95 % interval {low * 100:+.0f} to {high * 100:+.0f})"
+                f"{self.hollow(together)}"
             )
         else:
             counting = [test for test in self.climbed.tests if test.counts]
             effect = f"{counting[-1].aspect} gains {points(counting[-1].gain)}, and the answers as a whole do not yet"
         said = f"{words[0].upper()}{words[1:]}: {effect}."
         composed = "composed" if "content of" in together.probe else "measured"
-        why = (f"{composed}: {test_words(together)}", *self._failures(), *self._tests(), *self._left(cures))
+        why = (f"{composed}: {test_words(together)}", *self._failures(), *self._tests(), *self._left(cures, way_rate))
         told = self._verdict("verdict", tuple(cures), said, why, (*self._breaks(), *self._not_covered()))
         return replace(told, effect=together)
 
@@ -215,16 +238,15 @@ class Told:
         """What holds whatever the verdict is."""
         if self.against:
             yield self.against
-        if len(self.base.outcome) < 100:
-            yield f"{len(self.base.outcome)} items are few: at least 100 are wanted"
+        if len(self.base.outcome) < WANTED_ITEMS:
+            yield f"{len(self.base.outcome)} items are few: at least {WANTED_ITEMS} are wanted"
         if self.evidence.disagreement:
             yield f"{len(self.evidence.disagreement)} items have references that contradict each other"
 
-    def _left(self, cures: Sequence[str]) -> Iterator[str]:
-        """What the cures leave failing, by what would fix it."""
-        for aspect in ASPECTS:
-            if fails(self.base, aspect) and fails(self.climbed.best[aspect], aspect):
-                yield f"{1 - self.climbed.best[aspect].rate(aspect):.0%} of the items still fail in {aspect}"
+    def _left(self, cures: Sequence[str], right: float) -> Iterator[str]:
+        """What the cures leave failing."""
+        if right <= 1 - LEAST_GAIN:
+            yield f"{1 - right:.0%} of the items still fail in content or form"
         if "retriever" in cures and "retrieved" in self.evidence.probes:
             recall = self.evidence.probes["retrieved"].extra.get("recall", {})
             if recall:
@@ -256,15 +278,25 @@ class Told:
             )
 
     def _not_covered(self) -> tuple[str, ...]:
-        """What was not measured and stands as cheap or cheaper than what was."""
+        """What was not measured and could do better: it is cheaper than what counts, or that leaves enough to gain."""
         measured = ways_of(self.evidence)
-        lacking = [
-            (rung, fix)
-            for rung, fix in (
-                ("retrieval", "--documents or gold passages"),
-                ("larger-model", "--larger"),
-                ("fine-tune", "--train"),
-            )
-            if rung not in measured
-        ]
-        return tuple(f"{name_of(rung)}, which was not tested ({fix})" for rung, fix in lacking)
+        left_out = {one.probe for one in self.evidence.not_tested if one.reason == LEFT_OUT}
+        lacking = {
+            "instructions": "left out" if "instructions" in left_out else "",
+            "constraint": "left out" if "constrained" in left_out else "",
+            "few-shot": "left out" if left_out & set(SHOTS) else "",
+            "retrieval": "--documents or gold passages",
+            "larger-model": "--larger",
+            "fine-tune": "--train",
+        }
+        return tuple(
+            f"{name_of(rung)}, which was not tested ({fix})"
+            for rung, fix in lacking.items()
+            if fix and rung not in measured and any(self._could_mend(rung, aspect) for aspect in ASPECTS)
+        )
+
+    def _could_mend(self, rung: str, aspect: str) -> bool:
+        best = self.climbed.best[aspect]
+        if not fails(self.base, aspect) or (aspect == "form" and rung not in FORM_RUNGS):
+            return False
+        return fails(best, aspect) or dearer(best.rung, rung)

@@ -24,6 +24,7 @@ from tunesmith.diagnose.shapes import (
     traits_of,
 )
 from tunesmith.errors import UserError
+from tunesmith.language.answers.json_schema import JsonScorer
 from tunesmith.language.answers.json_values import NotJson, given, parse
 
 Content: TypeAlias = Literal["exact", "choice", "number", "set", "json", "call", "sql", "words"]
@@ -151,6 +152,8 @@ def _given(
         kind = content or _text_content(inner)
         written = f"Write the answer so that it matches the regular expression {pattern}" if pattern else ""
         return Wanted(kind, "pattern", choices=_choices(inner), pattern=pattern or "", instructions=written)  # type: ignore[arg-type]
+    if schema is not None:
+        _check_schema(schema, items, references)
     if schema is not None or all(item.row.get("json_schema") for item in items):
         return _json(items, content, schema)
     return None
@@ -166,6 +169,14 @@ def _check_pattern(pattern: str, references: Sequence[str]) -> None:
         raise UserError(
             f"the pattern does not match the reference {wrong[:60]!r}", "pattern", "let it match every whole reference"
         )
+
+
+def _check_schema(schema: Mapping[str, Any], items: Sequence[Item], references: Sequence[str]) -> None:
+    rows = [{"id": item.id, "json_schema": schema} for item in items]
+    fault = next(iter(JsonScorer().findings(rows, references)), None)
+    if fault is not None:
+        line = next((f", line {item.line}" for item in items if item.id in fault.rows), "")
+        raise UserError(f"--schema: {fault.what}", f"--items{line}", "mend the schema, or the references")
 
 
 def inner_of(pattern: str, text: str) -> str:
@@ -195,7 +206,7 @@ def _text(references: Sequence[str], content: str | None) -> Wanted:
     kind = content or _text_content(references)
     if kind == "number":
         return Wanted("number", "number", instructions="Answer with the number alone, and nothing else.")
-    if kind == "choice" and (choices := _choices(references)):
+    if kind == "choice" and (choices := _choices(references) or _named_choices(references)):
         words = f"Answer with one of these alone, written exactly so, and nothing else: {', '.join(choices)}."
         return Wanted("choice", "choice", choices=choices, instructions=words)
     pattern = mined_pattern(references)
@@ -236,6 +247,22 @@ def _choices(texts: Sequence[str]) -> tuple[str, ...]:
     once = sum(count == 1 for count in counts.values())
     if not few or max(map(len, counts)) > LONGEST_CHOICE or once > RARE * len(texts):
         return ()
+    return tuple(text for text, _ in counts.most_common())
+
+
+def _named_choices(texts: Sequence[str]) -> tuple[str, ...]:
+    """All answers that there are, where a person says that they are choices.
+
+    Raises:
+        UserError: They are too many, or too long, to choose from.
+    """
+    counts = Counter(text.strip() for text in texts)
+    if not 2 <= len(counts) <= MOST_CHOICES or max(map(len, counts)) > LONGEST_CHOICE:
+        raise UserError(
+            f"--content choice: the references are {len(counts):,} different answers",
+            "command line",
+            f"let them be 2 to {MOST_CHOICES} choices of at most {LONGEST_CHOICE} characters, or leave it out",
+        )
     return tuple(text for text, _ in counts.most_common())
 
 

@@ -33,7 +33,7 @@ def diagnosis_text(report: Json, *, colour: bool = False) -> str:
     parts.append("")
     if report["causes"]:
         parts += ["what fixes the failing items, by the cheapest that does:", *_bars(report["causes"]), ""]
-    parts += [f"not tested: {one['probe']}: {one['reason']}" for one in report["not_tested"]]
+    parts += [f"not tested: {', '.join(names)}: {reason}" for reason, names in _skipped(report["not_tested"]).items()]
     parts += [f"note: {note}" for note in report["notes"]]
     parts += list(_verdict(report, colour))
     return text_of(*parts)
@@ -79,6 +79,14 @@ def _costs(costs: Json) -> Any:
     return table_of(names, rows, right=(1, 2, 3, 4, 5))
 
 
+def _skipped(not_tested: Sequence[Json]) -> dict[str, list[str]]:
+    """Probes that were not asked, by the reason."""
+    found: dict[str, list[str]] = {}
+    for one in not_tested:
+        found.setdefault(one["reason"], []).append(one["probe"])
+    return found
+
+
 def _bars(causes: Sequence[Json]) -> Iterator[str]:
     ordered = sorted(causes, key=lambda cause: -cause["items"])
     shown, others = ordered[:SHOWN_CAUSES], ordered[SHOWN_CAUSES:]
@@ -98,6 +106,7 @@ def _verdict(report: Json, colour: bool) -> Iterator[str]:
         yield f"to do: {one['title']}: {one['text']}"
         yield from (f"  {command}" for command in one["commands"])
         yield from (f"  file: {name}" for name in one["files"])
-    said = figures.plain(verdict["said"])
     kind = verdict["kind"]
+    said = figures.plain(verdict["said"])
+    said = said.removeprefix("Inconclusive: ") if kind == "inconclusive" else said
     yield f"\033[1;{COLOURS[kind]}m{kind}\033[0m: {said}" if colour else f"{kind}: {said}"
