@@ -52,10 +52,10 @@ GUIDES = [
 ]
 DEMO = "recipes/text-classification.yaml"
 LANGUAGE = "recipes/text-to-sql.yaml"
-LANGUAGE_ROWS = {"train": 24, "eval": 6}
+LANGUAGE_ROWS = {"train": 14, "eval": 4}
 LANGUAGE_SMALL = [
     "options.shots=[1]",
-    "options.max_new_tokens=12",
+    "options.max_new_tokens=6",
     "options.forgetting=null",
     "data.validation=0",
     "data.group_by=null",

@@ -93,8 +93,11 @@ class WordSearch:
         if word in self._postings:
             self._postings[word] = self._postings.pop(word)
             return self._postings[word]
-        places = [row[0] for row in self.store.rows("SELECT doc FROM temp.word_places WHERE term = ?", (word,))]
-        ids, often = np.unique(np.array(places, dtype=np.int64), return_counts=True)
+        # As one text, in the order of the ids: a row a place would take three times as long to fetch.
+        ((places,),) = self.store.rows("SELECT group_concat(doc) FROM temp.word_places WHERE term = ?", (word,))
+        docs = np.fromstring(places or "", dtype=np.int64, sep=",")
+        first = np.flatnonzero(np.diff(docs, prepend=-1))
+        ids, often = docs[first], np.diff(np.append(first, len(docs)))
         self._postings[word] = (ids, often.astype(np.float32))
         self._bytes += 12 * len(ids)
         while self._bytes > KEPT_BYTES and len(self._postings) > 1:
