@@ -206,7 +206,8 @@ class Client:
         raise HttpFault(
             f"{origin_of(target)} gave no answer in {attempts} attempts: {why}",
             bare(target),
-            self._fixes.get(status, "give the same command again later; it goes on where it was"),
+            self._fixes.get(status, "give the same command again later; it goes on where it was")
+            + (_past() if key == "connection" else ""),
             status=status,
             reason="away",
             stops=origin_of(target) == self.origin,
@@ -372,3 +373,11 @@ def credential(variable: str, service: str, how: str) -> str:
     if not value:
         raise UserError(f"{service} needs a token and {variable} is not set", "the environment", f"{how}, and set it")
     return value
+
+
+def _past() -> str:
+    """A word about a proxy of the environment: the address that was checked must be the one connected to."""
+    named = next(
+        (name for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy") if os.environ.get(name)), ""
+    )
+    return f"; {named} is not used, connections are direct" if named else ""
