@@ -33,12 +33,17 @@ class Hooks:
         say: Receives lines.
         watcher: Sees the events (a progress bar).
         progress: Receives what is being done beside steps, how much is done, and of how much.
+        watchers: Makes further watchers for a journey; when they see an event, its ``job`` and ``loop`` are there.
+        watch_held_out: Score the held-out rows after every epoch where there are no validation rows. They are shown,
+            and choose nothing.
     """
 
     say: Callable[[str], None] = lambda _line: None
     watcher: Watcher | None = None
     progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None
     around: Callable[[], AbstractContextManager[Any]] = nullcontext
+    watchers: Callable[[Journey], Sequence[Watcher]] = lambda _journey: ()
+    watch_held_out: bool = False
 
 
 @dataclass
@@ -74,6 +79,7 @@ def loop_of(
     engine: LocalEngine | None = None,
     checkpoints: Path = Path(),
     watchers: Sequence[Watcher] = (),
+    watch_held_out: bool = False,
     progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
     emit: Callable[[dict[str, Any]], None] = lambda _event: None,
 ) -> Loop:
@@ -109,6 +115,7 @@ def loop_of(
         micro=plan.micro,
         checkpoints=checkpoints,
         watchers=watchers,
+        watched="held_out" if watch_held_out and "validation" not in sets else "validation",
         progress=progress,
         stop=stop,
     )

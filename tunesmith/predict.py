@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunesmith.data.folder import FORMATS
 from tunesmith.data.loader import Loader
@@ -16,6 +16,9 @@ from tunesmith.errors import UserError
 from tunesmith.run import Run, jsonable
 from tunesmith.task import Task
 from tunesmith.types import Row
+
+if TYPE_CHECKING:
+    from tunesmith.train.engine import Engine
 
 Progress = Callable[[str, int, int], None]
 FILES_AT_ONCE = 16
@@ -68,10 +71,7 @@ def predict(
     if draws and folder is None:
         folder = _next_folder(opened.folder / "predictions")
     model = load_model(opened, task)
-    if task.reads_files:
-        found = _run_readable(task, model, table, rows=rows, device=device, progress=progress)
-    else:
-        found = [(p, None) for p in run_model(task, model, table, rows=rows, device=device, progress=progress)]
+    found = predict_table(task, model, table, rows=rows, device=device, progress=progress)
     if folder is not None:
         good = [(row, one) for row, (one, fault) in zip(table, found, strict=True) if fault is None]
         files = _write(task, [row for row, _ in good], [one for _, one in good], folder)
@@ -125,8 +125,45 @@ def _write(task: Task, rows: Sequence[Row], predictions: Sequence[Any], folder: 
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def predict_table(
+    task: Task,
+    model: Any,
+    table: Sequence[Row],
+    *,
+    rows: int = 64,
+    device: str = "auto",
+    engine: Engine | None = None,
+    progress: Progress = lambda _what, _done, _total: None,
+) -> list[tuple[Any, str | None]]:
+    """The prediction for each row, or why its file can't be read.
+
+    Args:
+        task: ``for_person`` is set.
+        model: On any device.
+        table: Rows with the task's inputs.
+        rows: Rows per forward pass.
+        device: Where to compute.
+        engine: Used in place of one made for ``device``, where several threads predict.
+        progress: Receives what is being done.
+
+    Raises:
+        UserError: None can be read.
+    """
+    if task.reads_files:
+        return _run_readable(task, model, table, rows=rows, device=device, engine=engine, progress=progress)
+    found = run_model(task, model, table, rows=rows, device=device, engine=engine, progress=progress)
+    return [(one, None) for one in found]
+
+
 def _run_readable(
-    task: Task, model: Any, table: Sequence[Row], *, rows: int, device: str, progress: Progress
+    task: Task,
+    model: Any,
+    table: Sequence[Row],
+    *,
+    rows: int,
+    device: str,
+    engine: Engine | None,
+    progress: Progress,
 ) -> list[tuple[Any, str | None]]:
     """Predictions for the rows whose files can be read, and why the others can't; each file is read once.
 
@@ -152,6 +189,7 @@ def _run_readable(
                 examples,
                 rows=size,
                 device=device,
+                engine=engine,
                 encode=lambda row, _rng=None: row["example"],
                 progress=lambda _what, _done, _total: None,
             )
@@ -295,6 +333,7 @@ def run_model(
     device: str = "auto",
     predictor: Any = None,
     encode: Any = None,
+    engine: Engine | None = None,
     progress: Progress,
 ) -> list[Any]:
     """Predictions for rows, in their order."""
@@ -302,7 +341,7 @@ def run_model(
     from tunesmith.train.engine import LocalEngine
     from tunesmith.train.inference import predict_rows
 
-    engine = LocalEngine(pick_device(device))
+    engine = engine or LocalEngine(pick_device(device))
     loader = Loader(
         table, encode or task.encode, task.collate, length=task.length, cpu_rows=task.cpu_rows, seeded=task.seeded
     )

@@ -195,7 +195,7 @@ def _save(journey: Journey) -> None:
     try:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
-        _save_into(journey, draft)
+        save_into(journey, draft)
         shutil.rmtree(run.model, ignore_errors=True)
         draft.rename(run.model)
     except Exception as fault:
@@ -206,7 +206,8 @@ def _save(journey: Journey) -> None:
         raise refusal(refused, run.model) from fault
 
 
-def _save_into(journey: Journey, draft: Path) -> None:
+def save_into(journey: Journey, draft: Path) -> None:
+    """Write the model as it is now, or its adapter with what belongs beside it, into a folder that is there."""
     from tunesmith.model.pretrained import quiet
 
     job = journey.job

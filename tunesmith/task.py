@@ -51,6 +51,8 @@ class Task(Traits, ABC):
         self.fresh: frozenset[str] = frozenset()
         self.declared: tuple[Mapping[str, Any], ...] = ()
         """The classes that the training source itself declares, where it does."""
+        self.noted: Sums = {}
+        """What the last ``loss`` tells a person beside itself: sums by name and unit (``token_accuracy/tokens``)."""
         self.pool: Sequence[Row] = ()
         """The training rows, for augmentation that puts several together."""
         self.stage_share = 0.0

@@ -256,6 +256,7 @@ def _load(journey: Journey, stop: StopRequest) -> None:
         engine=journey.engine,
         checkpoints=journey.run.checkpoints,
         watchers=_watchers(journey),
+        watch_held_out=journey.hooks.watch_held_out,
         progress=journey.hooks.progress,
         emit=_emitter(journey),
     )
@@ -265,7 +266,9 @@ def _load(journey: Journey, stop: StopRequest) -> None:
 
         job, rows = journey.job, journey.recipe.batch.eval_rows
         job.model.to(journey.engine.device)
-        record_references(job.task, job.layers, job.sets, job.engine, job.precision, rows, journey.hooks.progress)
+        record_references(
+            job.task, job.layers, job.sets, job.engine, job.precision, rows, journey.hooks.progress, job.watched
+        )
     journey.digests = frozen_digests(journey, journey.job.layers)
     if journey.engine.main:
         model = journey.job.model
@@ -283,7 +286,8 @@ def _watchers(journey: Journey) -> list[Watcher]:
     if any(patience):
         metric, higher = task.validation_metric
         watchers.append(Plateau(patience, higher, metric))
-    return [*watchers, journey.hooks.watcher] if journey.hooks.watcher else watchers
+    own = [journey.hooks.watcher] if journey.hooks.watcher else []
+    return [*watchers, *own, *journey.hooks.watchers(journey)]
 
 
 def _emitter(journey: Journey) -> Callable[[dict[str, Any]], None]:

@@ -20,7 +20,7 @@ from tunesmith.model.starter import STARTERS
 from tunesmith.report import figures
 
 COMMANDS = ["train", "audit", "find-lr", "plan", "compare", "evaluate", "predict", "export", "convert"]
-COMMANDS += ["report", "runs", "diagnose", "index", "retrieve", "ask", "sync"]
+COMMANDS += ["report", "runs", "diagnose", "index", "retrieve", "ask", "sync", "migrate", "serve"]
 COMMANDS += ["explain", "schema", "tasks", "doctor", "cache"]
 
 

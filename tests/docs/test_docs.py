@@ -49,6 +49,7 @@ GUIDES = [
     ROOT / "docs/diagnose.md",
     ROOT / "docs/retrieval.md",
     ROOT / "docs/connectors.md",
+    ROOT / "docs/server.md",
 ]
 DEMO = "recipes/text-classification.yaml"
 LANGUAGE = "recipes/text-to-sql.yaml"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith.asking.constrained import Vocabulary, grammar_of, is_installed
 from tunesmith.asking.model import Progress, Prompt, Reply, TooLong
+from tunesmith.asking.spoken import token_bytes
 from tunesmith.asking.steps import drawn, first_stop, nucleus, penalised, stopped, together
 from tunesmith.data.digest import canonical_json
 from tunesmith.errors import UserError
@@ -129,14 +130,22 @@ class LocalModel:
                 progress("answering", len(replies), len(prompts))
         return [replies[i] for i in range(len(prompts))]
 
-    def prepare(self, prompt: Prompt) -> tuple[list[int], Steer | None]:
-        """A prompt in tokens, and what steers its reply: for who makes replies token by token.
+    def tokens_of(self, prompt: Prompt) -> list[int]:
+        """A prompt in tokens: for who makes replies token by token.
 
         Raises:
             TooLong: It leaves no room for a reply.
-            UserError: The template refuses it, or it can't be constrained.
+            UserError: The template refuses it.
         """
-        return self._ids(prompt, 1), self._steer(prompt, grammar_of(prompt))
+        return self._ids(prompt, 1)
+
+    def steer(self, prompt: Prompt) -> Steer | None:
+        """What steers the reply to a prompt, if anything.
+
+        Raises:
+            UserError: It can't be constrained.
+        """
+        return self._steer(prompt, grammar_of(prompt))
 
     def reply(self, prompt: Prompt, prompt_tokens: int, answer: Answer, seconds: float) -> Reply:
         """What a person gets of the tokens that answer a prompt."""
@@ -148,6 +157,19 @@ class LocalModel:
     def text_of(self, tokens: Sequence[int]) -> str:
         """Tokens as text, without special ones."""
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    def token_text(self, token: int) -> str:
+        """One token as text."""
+        return str(self._tokenizer.decode([token]))
+
+    def token_bytes(self, token: int) -> bytes:
+        """One token as the bytes that it stands for: half a letter has no text."""
+        return token_bytes(self._tokenizer, token)
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens there are."""
+        return len(self._tokenizer)
 
     @property
     def source(self) -> Weights:
@@ -178,6 +200,11 @@ class LocalModel:
     def pad(self) -> int:
         """Id that fills up shorter prompts."""
         return int(self._tokenizer.pad_token_id)
+
+    @cached_property
+    def longest_token(self) -> int:
+        """Letters of the longest token: a text of more letters than that times some tokens has more tokens."""
+        return max(len(token) for token in self._tokenizer.get_vocab())
 
     @property
     def adds_tokens(self) -> bool:
@@ -260,8 +287,9 @@ class LocalModel:
             what = f"prompt {number} asks nothing: it ends with an answer" if messages else f"prompt {number} is empty"
             raise UserError(what, self.name, "end it with a message of the user's")
         for message in messages:
-            if isinstance(message.get("content"), str):
-                message["content"] = self._spelled(message["content"])
+            for part in ("content", "tool_calls"):
+                if part in message:
+                    message[part] = self._spelled(message[part])
         if not self._takes_system:
             messages = _system_into_user(messages)
         row: dict[str, Any] = {"messages": messages, "plain": True, "id": f"prompt {number}"}
@@ -279,12 +307,30 @@ class LocalModel:
             )
         return found
 
-    def _spelled(self, content: str) -> str:
+    def _spelled(self, said: Any) -> Any:
         """A text in which no special token stands: a document that holds one could end its turn and begin another."""
+        if isinstance(said, Mapping):
+            return {name: self._spelled(inner) for name, inner in said.items()}
+        if isinstance(said, list | tuple):
+            return [self._spelled(inner) for inner in said]
+        if not isinstance(said, str):
+            return said
         for token in self._specials:
-            if token in content:
-                content = content.replace(token, f"{token[0]} {token[1:]}")
-        return content
+            if token in said:
+                said = said.replace(token, f"{token[0]} {token[1:]}")
+        return said
+
+    @cached_property
+    def takes_tools(self) -> bool:
+        """Whether the template tells the model of tools."""
+        if self._plain:
+            return False
+        tool = {"type": "function", "function": {"name": "Q1Z", "description": "", "parameters": {"type": "object"}}}
+        row: dict[str, Any] = {"messages": [_TRIAL[0]], "tools": [tool]}
+        try:
+            return "Q1Z" in self._renderer.text(row, row["messages"], True)
+        except UserError:
+            return False
 
     def _renders_system(self) -> bool:
         row = {"messages": [{"role": "system", "content": "be brief"}, _TRIAL[0]]}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
 
 from tunesmith.asking.steps import first_stop
 
 _HALF = "\ufffd"
 """What a decoder writes for bytes that are no whole letter yet."""
+_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 class Spoken:
@@ -57,3 +61,31 @@ class Spoken:
                     longest = size
                     break
         return longest
+
+
+def token_bytes(tokenizer: Any, token: int) -> bytes:
+    """The bytes that a token stands for.
+
+    Args:
+        tokenizer: A fast tokenizer of transformers.
+        token: Its id.
+    """
+    text = str(tokenizer.decode([token]))
+    if _HALF not in text:
+        return text.encode()
+    spelled = str(tokenizer.convert_ids_to_tokens(token))
+    one = _BYTE.fullmatch(spelled)
+    if one:
+        return bytes([int(one[1], 16)])
+    table = _byte_level()
+    if all(letter in table for letter in spelled):
+        return bytes(table[letter] for letter in spelled)
+    return text.encode()
+
+
+@cache
+def _byte_level() -> dict[str, int]:
+    """Letters that byte-level BPE writes for bytes: those that can be seen stand for themselves (GPT-2's table)."""
+    seen = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    rest = [byte for byte in range(256) if byte not in seen]
+    return {chr(byte): byte for byte in seen} | {chr(256 + place): byte for place, byte in enumerate(rest)}

@@ -34,8 +34,8 @@ def nucleus(temperature: float, top_p: float) -> Callable[[Sequence[int], Any], 
 
     def step(_written: Sequence[int], logits: Any) -> Any:
         ordered, places = torch.softmax(logits / temperature, 0).sort(descending=True)
-        # A token stays where those before it fall short: the likeliest always does.
-        rest = places[(ordered.cumsum(0) - ordered) >= top_p]
+        # A token stays where those before it fall short; the likeliest always does.
+        rest = places[1:][(ordered.cumsum(0) - ordered)[1:] >= top_p]
         return logits.index_fill(0, rest, -torch.inf)
 
     return step

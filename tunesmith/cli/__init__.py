@@ -13,7 +13,8 @@ from typing import Any
 
 import typer
 
-from tunesmith.cli import training, auditing, planning, using, diagnosing, retrieving, asking, connecting, explaining  # isort: skip
+from tunesmith.cli import training, auditing, planning, using, diagnosing, retrieving, asking, connecting, migrating  # isort: skip
+from tunesmith.cli import serving, explaining  # isort: skip
 from tunesmith.cli.shell import app
 from tunesmith.errors import EXIT_COULD_NOT_RUN, EXIT_DONE, EXIT_INTERRUPTED, UserError
 
@@ -25,8 +26,10 @@ __all__ = [
     "diagnosing",
     "explaining",
     "main",
+    "migrating",
     "planning",
     "retrieving",
+    "serving",
     "training",
     "using",
 ]

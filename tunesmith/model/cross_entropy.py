@@ -31,6 +31,7 @@ def linear_cross_entropy(
     scale: float = 1.0,
     rows: Tensor | None = None,
     ids: Tensor | None = None,
+    right: Tensor | None = None,
 ) -> Tensor:
     """Negative log-likelihood in nats of each target under ``softmax(hidden weightᵀ + bias)``, fp32 [n].
 
@@ -47,13 +48,14 @@ def linear_cross_entropy(
         scale: Factor on the logits (Cohere; Granite divides).
         rows: [k, width], which stand in for some rows of a weight that does not learn.
         ids: Which ones, int64 [k].
+        right: Filled with which targets are the likeliest of all, bool [n].
     """
     weight = weight.to(hidden.dtype)
     bias = None if bias is None else bias.to(hidden.dtype)
     rows = None if rows is None else rows.to(hidden.dtype)
     # Every operand has its dtype already; autocast would make a copy of the weight a piece.
     with torch.autocast(autocast_device(hidden), enabled=False):
-        return _LinearCrossEntropy.apply(hidden, weight, targets, bias, softcap, scale, rows, ids)  # type: ignore[no-any-return,no-untyped-call]
+        return _LinearCrossEntropy.apply(hidden, weight, targets, bias, softcap, scale, rows, ids, right)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def summed_cross_entropy(
@@ -66,12 +68,16 @@ def summed_cross_entropy(
     scale: float = 1.0,
     rows: Tensor | None = None,
     ids: Tensor | None = None,
+    right: Tensor | None = None,
 ) -> Tensor:
-    """The sum of ``linear_cross_entropy``, on CUDA by Liger's fused kernel where that is installed."""
+    """The sum of ``linear_cross_entropy``, on CUDA by Liger's fused kernel where that is installed.
+
+    That kernel does not fill ``right``, so where it stands in there is none to be given (``fused_kernel``).
+    """
     fused = fused_kernel() if hidden.device.type == "cuda" and rows is None else None
     if fused is None:
-        pieces = linear_cross_entropy(hidden, weight, targets, bias, softcap=softcap, scale=scale, rows=rows, ids=ids)
-        return pieces.sum()
+        more: dict[str, Any] = {"softcap": softcap, "scale": scale, "rows": rows, "ids": ids, "right": right}
+        return linear_cross_entropy(hidden, weight, targets, bias, **more).sum()
     # It knows no factor on the logits, and they are linear in the states.
     states = hidden if scale == 1.0 else hidden * scale
     shifted = None if bias is None else bias.to(hidden.dtype) * scale
@@ -121,6 +127,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         scale: float,
         rows: Tensor | None,
         ids: Tensor | None,
+        right: Tensor | None,
     ) -> Tensor:
         learns = any(x is not None and x.requires_grad for x in (weight, bias, rows))
         if rows is not None:
@@ -132,8 +139,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
         loss = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         for piece, room in _pieces(hidden, weight):
             logits, squashed = _logits(hidden[piece], weight, bias, softcap, scale, room)
-            shares, nats = _shares(logits, targets[piece], room)
+            shares, nats, likeliest = _shares(logits, targets[piece], room)
             loss[piece] = nats
+            if right is not None:
+                torch.eq(likeliest, targets[piece], out=right[piece])
             if made is not None:
                 slope = _slope(shares, targets[piece], squashed, scale)
                 torch.mm(room.narrow(slope), weight, out=made[piece])
@@ -148,7 +157,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if not ctx.learns:
             (made,) = ctx.saved_tensors
-            return None if made is None else made * grad[:, None].to(made.dtype), *[None] * 7
+            return None if made is None else made * grad[:, None].to(made.dtype), *[None] * 8
         hidden, weight, targets, bias, ids = ctx.saved_tensors
         of_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         # In fp32: sums over many pieces would lose what a piece adds.
@@ -159,7 +168,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         softcap, scale = ctx.settings
         for piece, room in _pieces(hidden, weight):
             logits, squashed = _logits(hidden[piece], weight, bias, softcap, scale, room)
-            shares, _ = _shares(logits, targets[piece], room)
+            shares, _, _ = _shares(logits, targets[piece], room)
             slope = _slope(shares, targets[piece], squashed, scale)
             slope = room.narrow(slope.mul_(grad[piece, None]))
             if of_hidden is not None:
@@ -171,7 +180,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if of_rows is not None:
                 of_rows += slope[:, ids].t() @ hidden[piece]
         narrow = [None if x is None else x.to(weight.dtype) for x in (of_weight, of_bias, of_rows)]
-        return of_hidden, narrow[0], None, narrow[1], None, None, narrow[2], None
+        return of_hidden, narrow[0], None, narrow[1], None, None, narrow[2], None, None
 
 
 def _logits(
@@ -190,15 +199,15 @@ def _logits(
     return squashed * softcap, squashed
 
 
-def _shares(logits: Tensor, targets: Tensor, room: _Room) -> tuple[Tensor, Tensor]:
-    """Softmax of a piece in fp32, and the negative log-likelihood of its targets [piece].
+def _shares(logits: Tensor, targets: Tensor, room: _Room) -> tuple[Tensor, Tensor, Tensor]:
+    """Softmax of a piece in fp32, the negative log-likelihood of its targets, and the likeliest ones, [piece] each.
 
     The normalizer is read off the largest logit, whose share can't vanish, so that a target's own may.
     """
     largest, place = logits.max(-1)
     told = logits.gather(1, targets[:, None])[:, 0].float()
     shares = torch.softmax(logits, -1, dtype=torch.float32, out=room.wide[: len(logits)])
-    return shares, largest.float() - shares.gather(1, place[:, None])[:, 0].log() - told
+    return shares, largest.float() - shares.gather(1, place[:, None])[:, 0].log() - told, place
 
 
 def _slope(shares: Tensor, targets: Tensor, squashed: Tensor | None, scale: float) -> Tensor:

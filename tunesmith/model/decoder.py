@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from tunesmith.errors import UserError
 from tunesmith.model.autocast import autocast_device
-from tunesmith.model.cross_entropy import linear_cross_entropy, summed_cross_entropy
+from tunesmith.model.cross_entropy import fused_kernel, linear_cross_entropy, summed_cross_entropy
 from tunesmith.model.new_tokens import TokenRows
 from tunesmith.model.packing import packed, segment_positions
 
@@ -80,17 +80,33 @@ def collate_tokens(texts: Sequence[Tensor], learned: Sequence[Tensor], *, end_to
     return batch | {"input_ids": ids, "attention_mask": mask}
 
 
-def token_losses(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
-    """Negative log-likelihood of every learned token of a batch made by ``collate_tokens``, in nats, fp32 [learned]."""
-    return _judged(model, batch, linear_cross_entropy)
+def token_losses(model: nn.Module, batch: Mapping[str, Any], right: Tensor | None = None) -> Tensor:
+    """Negative log-likelihood of every learned token of a batch made by ``collate_tokens``, in nats, fp32 [learned].
+
+    Args:
+        model: The decoder.
+        batch: As ``collate_tokens`` makes it.
+        right: Filled with which of the tokens the model takes to be the likeliest, bool [learned].
+    """
+    return _judged(model, batch, linear_cross_entropy, right)
 
 
-def summed_losses(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
-    """Their sum."""
-    return _judged(model, batch, summed_cross_entropy)
+def summed_losses(model: nn.Module, batch: Mapping[str, Any], right: Tensor | None = None) -> Tensor:
+    """Their sum; ``right`` as ``room_for_right`` gives it."""
+    return _judged(model, batch, summed_cross_entropy, right)
 
 
-def _judged(model: nn.Module, batch: Mapping[str, Any], loss: Callable[..., Tensor]) -> Tensor:
+def room_for_right(batch: Mapping[str, Any], *, summed: bool = False) -> Tensor | None:
+    """What the losses of a batch fill with the tokens predicted rightly; None where a fused kernel sums them."""
+    targets: Tensor = batch["targets"]
+    if summed and targets.is_cuda and fused_kernel() is not None:
+        return None
+    return torch.empty_like(targets, dtype=torch.bool)
+
+
+def _judged(
+    model: nn.Module, batch: Mapping[str, Any], loss: Callable[..., Tensor], right: Tensor | None = None
+) -> Tensor:
     inputs = {k: batch[k] for k in ("input_ids", "position_ids", "attention_mask", "segments") if k in batch}
     trunk: Any = model.base_model
     with packed(model) if "segments" in batch else nullcontext():
@@ -100,7 +116,7 @@ def _judged(model: nn.Module, batch: Mapping[str, Any], loss: Callable[..., Tens
     device = autocast_device(hidden)
     if torch.is_autocast_enabled(device):
         states = states.to(torch.get_autocast_dtype(device))
-    more = {"softcap": head.softcap, "scale": head.scale, "rows": head.rows, "ids": head.ids}
+    more = {"softcap": head.softcap, "scale": head.scale, "rows": head.rows, "ids": head.ids, "right": right}
     return loss(states, head.weight, batch["targets"], head.bias, **more)
 
 

@@ -71,7 +71,7 @@ class TextEncoder:
         model, _ = load_model(AutoModel, source, config)
         self.network = SentenceEncoder(model, self.pooling).eval().to(self.device)
         self.dense = _dense_layers(folder).eval().to(self.device)
-        self.most_tokens = _limit(folder, self.tokenizer, config)
+        self.most_tokens = most_tokens(folder, self.tokenizer, config)
         self.prompts = prompts_of(folder)
         self.width = _width(self.dense, config)
         said = [weights_digest(source), self.pooling, self.most_tokens, self.prompts, _file_digest(folder)]
@@ -195,7 +195,7 @@ def _read(file: Path) -> Any:
         raise UserError(f"model: {file.name} is no JSON ({fault})", str(file), "restore the file") from fault
 
 
-def _limit(folder: Path, tokenizer: Any, config: Any) -> int:
+def most_tokens(folder: Path, tokenizer: Any, config: Any) -> int:
     """Most tokens of a text, special ones included."""
     said = _read(folder / "sentence_bert_config.json").get("max_seq_length")
     places = getattr(config, "max_position_embeddings", None)

@@ -164,6 +164,24 @@ def transcript_sum(model: Any, features: Tensor, tokens: Tensor, targets: Tensor
     return nn.functional.cross_entropy(out(kept).float(), wanted, reduction="sum")
 
 
+def languages_heard(model: Any, features: Tensor, prompting: Prompting) -> list[str]:
+    """The likeliest language of each recording: the language token that follows the start token.
+
+    Args:
+        model: ``WhisperForConditionalGeneration``, multilingual.
+        features: [batch, bins, frames].
+        prompting: Its tokenizer.
+
+    Returns:
+        Codes, one a recording.
+    """
+    codes, ids = list(prompting.languages), list(prompting.languages.values())
+    start = features.new_full((len(features), 1), prompting.token(START)).long()
+    hidden = model.get_submodule("model")(features, decoder_input_ids=start, use_cache=False)[0]
+    logits = model.get_submodule("proj_out")(hidden[:, -1])
+    return [codes[place] for place in logits[:, ids].argmax(-1).tolist()]
+
+
 def transcribed(
     model: Any, features: Tensor, prefix: Tensor, *, most: int, prompting: Prompting, times: bool = False
 ) -> list[Answer]:

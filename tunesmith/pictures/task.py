@@ -32,6 +32,8 @@ from tunesmith.types import Batch, Example, Facts, Finding, Row
 
 SHEET = "contact-sheet.jpg"
 SHEET_ROWS, SHEET_VIEWS = 6, 4
+MOST_FOUND = 1_000_000
+"""Pictures whose folders are kept in mind: a server is brought new ones without end."""
 Side = Annotated[int, Field(ge=32, le=4096)]
 
 
@@ -168,6 +170,8 @@ class PictureTask(Task):
         """
         key = (str(row["image"]), row.get("content"), self.folders)
         if key not in self._found:
+            if len(self._found) >= MOST_FOUND:
+                self._found.clear()
             found = folder_of(row, self.folders)
             if found is None:
                 folders = ", ".join(str(folder) or "." for folder in self.folders)

@@ -7,7 +7,8 @@ from typing import Any
 TYPES = {400: "invalid_request_error", 401: "invalid_request_error", 403: "invalid_request_error",
          404: "invalid_request_error", 405: "invalid_request_error", 409: "conflict_error",
          413: "invalid_request_error", 415: "invalid_request_error", 422: "invalid_request_error",
-         429: "rate_limit_error", 500: "server_error", 503: "server_error", 507: "server_error"}  # fmt: skip
+         429: "rate_limit_error", 500: "server_error", 503: "server_error", 504: "server_error",
+         507: "server_error"}  # fmt: skip
 
 
 class ApiFault(Exception):

@@ -34,7 +34,7 @@ class Settings:
     folder: Path
     host: str = "127.0.0.1"
     port: int = 8642
-    token: str = ""
+    token: str = field(default="", repr=False)
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     models: dict[str, str] = field(default_factory=dict)

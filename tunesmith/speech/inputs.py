@@ -38,10 +38,10 @@ def rows_named(given: str, columns: Mapping[str, str], shape: SpeechShape) -> li
     def rows(place: Path, label: str) -> Iterator[Row]:
         return _of_rows(place, columns, shape)
 
-    return rows_of(given, FileKind("a recording", WAYS, is_audio_name, _is_recording, _row, rows))
+    return rows_of(given, FileKind("a recording", WAYS, is_audio_name, _is_recording, recording_row, rows))
 
 
-def _row(place: Path, name: str, fault: str | None) -> dict[str, Any]:
+def recording_row(place: Path, name: str, fault: str | None = None) -> dict[str, Any]:
     """A row of a recording that is there; what is wrong with it is its fault."""
     row: dict[str, Any] = {"id": name, "audio": str(place), "file_name": name}
     if fault is not None:
@@ -70,4 +70,4 @@ def _of_rows(place: Path, columns: Mapping[str, str], shape: SpeechShape) -> Ite
         fault = {} if file is not None else {"fault": "is not there"}
         seen = {column: row[column] for column in (*KEPT, "rate", "channels", "content") if column in row}
         yield {"id": row["id"], "audio": str(file or name), "file_name": name, **seen, **fault}
-    yield from broken_rows(store, place, _row)
+    yield from broken_rows(store, place, recording_row)

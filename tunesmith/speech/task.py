@@ -169,6 +169,10 @@ class SpeechTask(Task):
         found = row.get("language") or self.options.language or self.facts.values.get("language")
         return None if found is None else str(found)
 
+    def language_heard(self, model: nn.Module, row: Row) -> str | None:
+        """The language of a row; where nobody named it what the model hears, or None where it does not matter."""
+        return self.language_of(row)
+
     # A row's sound
 
     def wave(self, row: Row) -> np.ndarray:

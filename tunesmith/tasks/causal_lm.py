@@ -21,7 +21,7 @@ from tunesmith.language.rows import ConversationShape, answer_of, is_text
 from tunesmith.language.shots import Shown, in_order, with_shots
 from tunesmith.language.task import SURVEYED_ROWS, DecoderOptions, DecoderTask
 from tunesmith.language.template import Rendered, Renderer, coloured, cut
-from tunesmith.model.decoder import collate_tokens, summed_losses, sums_by_text, token_losses
+from tunesmith.model.decoder import collate_tokens, room_for_right, summed_losses, sums_by_text, token_losses
 from tunesmith.model.generation import READ_TOGETHER, WRITTEN_TOGETHER, answering_bytes, answers
 from tunesmith.retrieval.grounded import Grounded, GroundedShape
 from tunesmith.task import TaskOptions
@@ -203,21 +203,33 @@ class CausalLM(DecoderTask):
 
     def loss(self, model: nn.Module, batch: Batch) -> Sums:
         """Cross-entropy, summed over learned tokens."""
-        return {"tokens": summed_losses(model, batch)}
+        right = room_for_right(batch, summed=True)
+        loss = summed_losses(model, batch, right)
+        self.noted = {} if right is None else {"token_accuracy/tokens": right.sum()}
+        return {"tokens": loss}
 
     # Answers
 
     def validate(self, model: nn.Module, batch: Batch) -> list[Any]:
+        """How likely the reference answers are, and how many of their tokens the model takes to be the likeliest."""
+        right = room_for_right(batch)
+        assert right is not None
+        found = self._likelihoods(model, batch, right)
+        texts = len(batch["prompts"])
+        told = torch.bincount(batch["owner"][right], minlength=texts).tolist()
+        return [one | {"right": count} for one, count in zip(found, told, strict=True)]
+
+    def _likelihoods(self, model: nn.Module, batch: Batch, right: Tensor | None = None) -> list[Any]:
         """How likely the reference answers are: nats, and of how many tokens."""
         texts = len(batch["prompts"])
-        losses = token_losses(model, batch)
+        losses = token_losses(model, batch, right)
         nats = sums_by_text(losses, batch["owner"], texts).tolist()
         learned = torch.bincount(batch["owner"], minlength=texts).tolist()
         return [{"nats": n, "learned": count} for n, count in zip(nats, learned, strict=True)]
 
     def predict(self, model: nn.Module, batch: Batch) -> list[Any]:
-        """The same, and the answer that the model writes to each prompt."""
-        found = self.validate(model, batch)
+        """How likely the reference answers are, and the answer that the model writes to each prompt."""
+        found = self._likelihoods(model, batch)
         if self.scorer is None and not self.for_person:
             return found
         written = answers(
@@ -305,6 +317,8 @@ class CausalLM(DecoderTask):
         """Perplexity of the reference answers; of written ones what the metric says, and how many ended alone."""
         nats, learned = sum(p["nats"] for p in predictions), sum(p["learned"] for p in predictions)
         scores = {"perplexity": float(np.exp(min(700.0, nats / max(1, learned))))}
+        if predictions and "right" in predictions[0]:
+            scores["token_accuracy"] = sum(p["right"] for p in predictions) / max(1, learned)
         if self.scorer is None or not predictions or "answer" not in predictions[0]:
             return scores
         judged = [self._judge(p, row) for p, row in zip(predictions, rows, strict=True)]

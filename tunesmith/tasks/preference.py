@@ -133,10 +133,14 @@ class Preference(DecoderTask):
             odds = mean - torch.log1p(-mean.exp().clamp(max=1 - 1e-6))
             apart = F.logsigmoid(odds[:, 0] - odds[:, 1])
             return {"chosen/tokens": nats[:, 0].sum(), "odds/pairs": -self.options.beta * apart.sum()}
-        moved = -nats - batch["reference"].to(nats.device)
+        return {"pairs": self._held(nats, batch["reference"]).sum()}
+
+    def _held(self, nats: Tensor, reference: Tensor) -> Tensor:
+        """What dpo loses on each pair, from its nats and what the model said before it learned, [pairs]."""
+        moved = -nats - reference.to(nats.device)
         margin = self.options.beta * (moved[:, 0] - moved[:, 1])
         smooth = self.options.label_smoothing
-        return {"pairs": -((1 - smooth) * F.logsigmoid(margin) + smooth * F.logsigmoid(-margin)).sum()}
+        return -((1 - smooth) * F.logsigmoid(margin) + smooth * F.logsigmoid(-margin))
 
     def _sides(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Nats of each side's answer [pairs, 2], and how many tokens it has."""
@@ -151,9 +155,22 @@ class Preference(DecoderTask):
 
     # Judging
 
+    def validate(self, model: nn.Module, batch: Batch) -> list[Any]:
+        """Nats and tokens of both answers, and of dpo the loss of each pair where its reference is known."""
+        nats, tokens = self._sides(model, batch)
+        found = self._told(nats, tokens)
+        if self.options.method != "dpo" or "reference" not in batch:
+            return found
+        return [
+            p | {"loss": loss} for p, loss in zip(found, self._held(nats, batch["reference"]).tolist(), strict=True)
+        ]
+
     def predict(self, model: nn.Module, batch: Batch) -> list[Any]:
         """Nats and tokens of both answers."""
-        nats, tokens = (side.tolist() for side in self._sides(model, batch))
+        return self._told(*self._sides(model, batch))
+
+    def _told(self, *sides: Tensor) -> list[Any]:
+        nats, tokens = (side.tolist() for side in sides)
         names = ("chosen", "rejected", "chosen_tokens", "rejected_tokens")
         return [dict(zip(names, [*n, *map(int, t)], strict=True)) for n, t in zip(nats, tokens, strict=True)]
 
@@ -165,6 +182,7 @@ class Preference(DecoderTask):
             "whole_accuracy": float((chosen < rejected).mean()),
             "margin": float((rejected / of_rejected - chosen / of_chosen).mean()),
             "perplexity": float(np.exp(min(700.0, chosen.sum() / of_chosen.sum()))),
+            **({"loss": float(np.mean([p["loss"] for p in predictions]))} if "loss" in predictions[0] else {}),
         }
 
     def tally(self, predictions: Sequence[Any], rows: Sequence[Row]) -> np.ndarray:

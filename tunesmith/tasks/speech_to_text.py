@@ -18,7 +18,7 @@ from tunesmith.model.layers import LayerGroups
 from tunesmith.model.log_mel import FILE, LogMel
 from tunesmith.model.pretrained import load_config, load_model
 from tunesmith.model.transcript_fit import Fit, whisper_fits
-from tunesmith.model.whisper import IGNORED, Prompting, transcribed, transcript_sum
+from tunesmith.model.whisper import IGNORED, Prompting, languages_heard, transcribed, transcript_sum
 from tunesmith.speech.audio import AUDIO_RATE
 from tunesmith.speech.augment import settings_of
 from tunesmith.speech.findings import LONG_SLACK_SECONDS
@@ -145,6 +145,20 @@ class SpeechToText(SpeechTask):
         return whisper_fits(
             model, self.listener.whole([(frames, silence)]), frames.shape[1], prefix, written, self.prompting
         )
+
+    def language_heard(self, model: nn.Module, row: Row) -> str | None:
+        """The code of the language that a row names, else of the one that its first seconds sound like.
+
+        Raises:
+            UserError: The model does not know the language, or the recording can't be read.
+        """
+        named = self.language_of(row)
+        if named is not None or not self.prompting.languages:
+            return self.prompting.code(named)
+        heard = self.listener(self.wave(row)[: self.listener.samples])
+        features = self.listener.whole([heard]).to(next(model.parameters()).device)
+        with torch.inference_mode():
+            return languages_heard(model, features, self.prompting)[0]
 
     # The model
 

@@ -38,6 +38,7 @@ class Job:
         micro: Rows per forward pass and rank.
         checkpoints: Folder for checkpoints.
         watchers: Who sees the events; they may ask to stop, save or evaluate.
+        watched: The row set that is scored after every epoch; only ``validation`` picks the best weights.
     """
 
     recipe: Recipe
@@ -52,6 +53,7 @@ class Job:
     micro: int
     checkpoints: Path
     watchers: Sequence[Watcher] = ()
+    watched: str = "validation"
     progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None
     stop: StopRequest = field(default_factory=StopRequest)
 
@@ -126,6 +128,7 @@ def step_event(
         "norm": result.norm,
         "seconds": seconds,
         "rows_per_second": rows / max(seconds, 1e-9),
+        **({"noted": result.noted} if result.noted else {}),
     }
 
 

@@ -40,20 +40,26 @@ def predicted(loop: Loop, name: str, predict: Predict) -> list[Any]:
 
 
 def evaluate(loop: Loop, index: int, epoch: float) -> None:
-    """Score the validation rows, and keep the weights where they are the best so far."""
+    """Score the rows that are watched; where they are the validation rows, keep the weights that are the best so far.
+
+    Held-out rows are watched for a person: by them no weights are chosen.
+    """
     loop.wanted.discard("evaluate")
-    if "validation" not in loop.job.sets:
+    name = loop.job.watched
+    if name not in loop.job.sets:
         return
     task = loop.job.task
     with loop.averaged():
-        scores = task.score(predicted(loop, "validation", task.validate), loop.job.sets["validation"].rows)
+        scores = task.score(predicted(loop, name, task.validate), loop.job.sets[name].rows)
         goal = scores[task.validation_metric[0]]
         sign = 1 if task.validation_metric[1] else -1
-        better = loop.at.best is None or sign * goal > sign * loop.at.best["score"]
+        best = loop.at.best
+        better = name == "validation" and (best is None or sign * goal > sign * best["score"])
         if better:
             loop.at.best = {"score": goal, "step": loop.at.step, "stage": index, "epoch": epoch}
             save_best(loop)
-    loop.emit({"kind": "eval", "stage": index, "step": loop.at.step, "epoch": epoch, "scores": scores, "best": better})
+    told = {"kind": "eval", "stage": index, "step": loop.at.step, "epoch": epoch, "scores": scores, "best": better}
+    loop.emit(told if name == "validation" else told | {"rows": name})
 
 
 def look(loop: Loop, epoch: int, *, last: bool = False) -> None:

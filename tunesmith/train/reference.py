@@ -22,9 +22,6 @@ from tunesmith.train.caching import encoding_fingerprint, tensors_digest
 from tunesmith.train.engine import Engine
 from tunesmith.train.inference import predict_rows
 
-SETS = ("train", "validation")
-"""Row sets whose losses are computed: the held-out rows are judged without a reference."""
-
 
 def record_references(
     task: Task,
@@ -34,6 +31,7 @@ def record_references(
     precision: str,
     rows: int,
     progress: Callable[[str, int, int], None],
+    watched: str = "validation",
 ) -> None:
     """Attach ``task.reference`` of every row to the loaders, from the cache where it stands there.
 
@@ -45,6 +43,7 @@ def record_references(
         precision: Its name, part of the key.
         rows: Rows per forward pass.
         progress: Told what is done.
+        watched: The row set whose loss is told beside that of the training rows; others are judged without a reference.
     """
     folder = cache_folder("activations", _key(task, layers, engine, precision))
     describe_store(folder, {"task": task.name, "model": task.source.name, "boundary": "reference"})
@@ -53,7 +52,7 @@ def record_references(
     def listed(model: nn.Module, batch: dict[str, Any]) -> list[list[float]]:
         return task.reference(model, batch).float().tolist()
 
-    for name in (name for name in SETS if name in sets):
+    for name in (name for name in ("train", watched) if name in sets):
         loader = sets[name]
         if any(key not in store for key in loader.keys):
             what = f"recording the reference of {name} rows"

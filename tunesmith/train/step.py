@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -48,12 +48,16 @@ class Piece:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step was: the loss by term and in all, what it was divided by, the gradient's norm before clipping."""
+    """What a step was: the loss by term and in all, what it was divided by, the gradient's norm before clipping.
+
+    ``noted`` is what the task tells beside its loss.
+    """
 
     loss: float
     terms: dict[str, float]
     counts: dict[str, float]
     norm: float
+    noted: dict[str, float] = field(default_factory=dict)
 
 
 def pieces_of(rows: np.ndarray, micro: int, rank: int, world: int) -> list[Piece]:
@@ -98,19 +102,21 @@ def divided(sums: Sums, counts: dict[str, float]) -> dict[str, Tensor]:
 
 def accumulate(
     objective: nn.Module, task: Task, engine: Engine, micro: Sequence[tuple[Piece, Batch]], around: Around
-) -> tuple[dict[str, Tensor], dict[str, float]]:
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, float]]:
     """Gradients of one step over its micro-batches; the same however they are cut.
 
     With a mean per micro-batch, accumulation is wrong whenever the micro-batches differ in size; here the counts of
     the whole step are known first, and every sum is divided by them.
 
     Returns:
-        Loss by term summed over this rank's micro-batches, and the counts over all ranks.
+        Loss by term summed over this rank's micro-batches, what the task noted beside it, and the counts over all
+        ranks.
     """
     counts = engine.total([{k: v * p.weight for k, v in task.count(batch).items()} for p, batch in micro])
     if task.company:
         micro = with_company(task, objective.model, engine, micro, around)  # type: ignore[arg-type]
     seen: dict[str, Tensor] = {}
+    noted: dict[str, Tensor] = {}
     for i, (piece, batch) in enumerate(micro):
         # The backward pass stays inside: recomputed blocks draw the same dropout.
         with around(piece.rows):
@@ -118,10 +124,12 @@ def accumulate(
                 terms = divided(objective(batch), counts)
             loss = torch.stack([term.float() for term in terms.values()]).sum() * piece.weight * engine.world
             engine.backward(objective, loss, sync=i == len(micro) - 1)
-        for name, term in terms.items():
-            value = term.detach().float() * piece.weight
-            seen[name] = seen[name] + value if name in seen else value
-    return seen, counts
+        told, task.noted = divided(task.noted, counts), {}
+        for found, into in ((terms, seen), (told, noted)):
+            for name, term in found.items():
+                value = term.detach().float() * piece.weight
+                into[name] = into[name] + value if name in into else value
+    return seen, noted, counts
 
 
 def optimizer_step(
@@ -134,11 +142,12 @@ def optimizer_step(
     clip: float | None,
 ) -> StepResult:
     """Accumulate, clip, step. A gradient that is not finite is not applied: the caller sees it in the result."""
-    seen, counts = accumulate(objective, task, engine, micro, around)
+    seen, noted, counts = accumulate(objective, task, engine, micro, around)
     norm = engine.clip(optimizer, clip)
-    totals = engine.sum(torch.stack(list(seen.values()))).tolist()
-    terms = dict(zip(seen, totals, strict=True))
-    result = StepResult(sum(totals), terms, counts, norm)
+    totals = engine.sum(torch.stack([*seen.values(), *noted.values()])).tolist()
+    terms = dict(zip(seen, totals, strict=False))
+    beside = {name.split("/", 1)[0]: value for name, value in zip(noted, totals[len(seen) :], strict=True)}
+    result = StepResult(sum(terms.values()), terms, counts, norm, beside)
     # With loss scaling the scaler itself skips a step whose gradient overflowed; a bad loss is never one of those.
     if np.isfinite(result.loss) and (np.isfinite(norm) or engine.scales):
         engine.step(optimizer)
