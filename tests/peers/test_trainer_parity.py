@@ -64,6 +64,11 @@ def bert() -> nn.Module:
 class Classify:
     """The least task that a step needs."""
 
+    company = False
+
+    def __init__(self) -> None:
+        self.noted: dict[str, Tensor] = {}
+
     def count(self, batch: dict[str, Tensor]) -> dict[str, float]:
         return {"examples": float(len(batch["labels"]))}
 

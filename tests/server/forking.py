@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,17 @@ def _befallen(order: dict[str, Any]) -> None:
 
     if "file_bytes" in order:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_bytes"], order["file_bytes"]))
+    if "slow" in order:
+        # A fast machine would be through before anybody could ask for anything.
+        from tunesmith.train.engine import LocalEngine
+
+        stepped = LocalEngine.step
+
+        def slowly(*values: Any, **named: Any) -> Any:
+            time.sleep(order["slow"])
+            return stepped(*values, **named)
+
+        LocalEngine.step = slowly  # type: ignore[method-assign]
     if "memory" in order:
         import tunesmith.plan
 

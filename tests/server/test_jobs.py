@@ -86,7 +86,8 @@ def test_what_was_asked_is_echoed(world: JobWorld, whole: dict[str, Any]) -> Non
     assert not world.jobs.list(metadata={"who": "you"}).rows
 
 
-def test_a_paused_job_goes_on_to_the_same_end(world: JobWorld, whole: dict[str, Any]) -> None:
+def test_a_paused_job_goes_on_to_the_same_end(world: JobWorld, whole: dict[str, Any], forking: Forking) -> None:
+    forking.befall({"slow": 0.2})
     job = world.chat()
     world.reached(job, 2)
     assert world.jobs.pause(job["id"])["status"] == "paused"

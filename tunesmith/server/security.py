@@ -12,6 +12,7 @@ import asyncio
 import hmac
 import re
 import secrets
+from contextlib import suppress
 from http import HTTPStatus
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -39,6 +40,8 @@ FORMS = (UPLOADS, "/v1/audio/", "/v1/predict")
 ANSWERS = ("application/json", "text/event-stream", "text/plain", "text/vtt", "text/csv", "application/x-subrip",
            "application/octet-stream", "application/jsonl")  # fmt: skip
 """Kinds of content that may leave. None of them is rendered: a model's output is never a page."""
+POURED_BYTES, POURED_SECONDS = 48 << 20, 3.0
+"""Most that is read of a body that was refused, so that its sender comes to read why."""
 UNREAD = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.INSUFFICIENT_STORAGE)
 """Answers after which the rest of a body is not waited for."""
 SILENCE_SECONDS = 30.0
@@ -124,7 +127,7 @@ class Gate:
             await send({"type": "websocket.close", "code": 1008, "reason": "no route takes a websocket"})
             return
         headers = Headers(scope=scope)
-        closing = _Closing(send, headers.get("origin") if self._origin_may(headers) else None)
+        closing = _Closing(send, receive, headers.get("origin") if self._origin_may(headers) else None)
         try:
             preflight = self.check_sender(scope, headers)
             if preflight is None:
@@ -257,12 +260,17 @@ class _Limited:
 class _Closing:
     """Sends an answer with the headers that keep a browser from showing, keeping or sharing it."""
 
-    def __init__(self, send: Send, origin: str | None) -> None:
-        self.send, self.origin, self.started = send, origin, False
+    def __init__(self, send: Send, receive: Receive, origin: str | None) -> None:
+        self.send, self.receive, self.origin, self.started = send, receive, origin, False
+        self.unread = False
 
     async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.body" and self.unread and not message.get("more_body", False):
+            await self.send({**message, "more_body": True})
+            await self._pour_away()
+            message = {"type": "http.response.body", "body": b""}
         if message["type"] == "http.response.start":
-            self.started = True
+            self.started, self.unread = True, message["status"] in UNREAD
             headers = MutableHeaders(raw=list(message.get("headers", ())))
             for name, value in CLOSED.items():
                 headers[name] = value
@@ -275,10 +283,21 @@ class _Closing:
                 headers["access-control-expose-headers"] = "x-request-id, retry-after"
                 headers["cross-origin-resource-policy"] = "cross-origin"
                 headers["vary"] = "Origin"
-            if message["status"] in UNREAD:
+            if self.unread:
                 headers["connection"] = "close"
             message = {**message, "headers": headers.raw}
         await self.send(message)
+
+    async def _pour_away(self) -> None:
+        """Take some of what still comes: a connection that is closed on it is reset, and the answer lost with it."""
+        taken = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(POURED_SECONDS):
+                while taken < POURED_BYTES:
+                    message = await self.receive()
+                    taken += len(message.get("body", b""))
+                    if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                        return
 
 
 def too_large(limit: int) -> ApiFault:
