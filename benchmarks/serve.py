@@ -289,6 +289,7 @@ def throughput(quick: bool) -> list[dict[str, Any]]:
     rounds, tokens = (1, 8) if quick else (3, TOKENS)
     rows: list[dict[str, Any]] = []
     for name in NEEDS:
+        left = list(CLIENTS)
         try:
             with ExitStack() as stack:
                 sides = [stack.enter_context(ours({"smollm2": STARTER})), stack.enter_context(peer(name))]
@@ -296,8 +297,9 @@ def throughput(quick: bool) -> list[dict[str, Any]]:
                     side.ask("Say hello.", 4)
                 for clients in CLIENTS:
                     rows += compared(name, sides, clients, rounds, tokens)
+                    left.remove(clients)
         except Missing as fault:
-            for clients in CLIENTS:
+            for clients in left:
                 goal = GOAL_AT_16 if clients == 16 and name == TRANSFORMERS else None
                 rows.append(absent(f"request, {counted(clients)}", peer_name=name, reason=str(fault), goal=goal))
     return rows
