@@ -1,6 +1,6 @@
 """Damages real pictures, their labels, boxes and masks, recordings and their transcripts, and captions, at known rows.
 
-It knows no audit and none of its codes; what a world is stands in `audit_faults`.
+It knows no audit and none of its codes; what a world is stands in `audit_worlds`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
-from benchmarks.audit_faults import EXAMPLES, Case, Draw, Row, World, flipped, write_jsonl, write_recipe
+from benchmarks.audit_worlds import EXAMPLES, Case, Draw, Row, World, flipped, write_jsonl, write_recipe
 
 PICTURES = EXAMPLES / "pictures"
 PROMPTS = EXAMPLES / "prompts"

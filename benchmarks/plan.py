@@ -33,8 +33,11 @@ QUICK = ("text/head/8x128", "language/lora/1x512")
 
 
 def ready(cell: Cell, folder: Path) -> tuple[Any, Any, Any]:
-    """The plan of a cell's recipe; and its loop, not made yet."""
-    from tunesmith.journey import loop_of
+    """The plan of a cell's recipe; and its loop, not made yet.
+
+    As in a run, what no stage trains is read once before it: a file's pages are in memory from then on.
+    """
+    from tunesmith.journey import Hooks, Journey, frozen_digests, loop_of
     from tunesmith.plan import make_plan
     from tunesmith.prepare import prepare
     from tunesmith.recipe import read_recipe
@@ -54,11 +57,13 @@ def ready(cell: Cell, folder: Path) -> tuple[Any, Any, Any]:
     prepared.raise_errors()
     plan = make_plan(prepared)
     run = Run.open(folder / "runs" / "cell", create=True)
-    return (
-        plan,
-        prepared,
-        lambda: loop_of(prepared, plan, StopRequest(), checkpoints=run.checkpoints, emit=run.append_event),
-    )
+
+    def make() -> Any:
+        loop = loop_of(prepared, plan, StopRequest(), checkpoints=run.checkpoints, emit=run.append_event)
+        frozen_digests(Journey(run, prepared, plan, loop.job.engine, Hooks()), loop.job.layers)
+        return loop
+
+    return plan, prepared, make
 
 
 def one(cell: Cell, kind: str, folder: Path) -> dict[str, Any]:

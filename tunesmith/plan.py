@@ -44,6 +44,7 @@ class Plan:
         target: The device that is planned for, where it is not the one here.
         room: Bytes that may be used there; None: memory is not limited.
         evaluations: What a batch of evaluation takes, as far as it was looked at.
+        encoded: What encoded rows take, by the settings that decide how a row is encoded.
         outlook: What is foreseen beside memory, by the names of `OUTLOOK`.
     """
 
@@ -60,6 +61,7 @@ class Plan:
     parameters: int = 0
     outlook: dict[str, Any] = field(default_factory=dict)
     evaluations: dict[tuple[Any, ...], int] = field(default_factory=dict)
+    encoded: dict[tuple[Any, ...], int] = field(default_factory=dict)
 
     @property
     def memory_stage(self) -> int:

@@ -122,6 +122,17 @@ def test_rows_far_from_all_others_are_marked(tmp_path: Path) -> None:
     assert found["outliers"].remedy is None
 
 
+def test_of_a_small_side_all_that_are_surely_far_are_marked_and_five_at_most(tmp_path: Path) -> None:
+    for planted, told in ((4, 4), (9, 5)):
+        vectors = cloud(260, 0, width=16) * 0.05 + np.eye(16)[0] * 3, cloud(90, 1, width=16) * 0.05 + np.eye(16)[0] * 3
+        for n in range(planted):
+            vectors[0][20 * n] = -3.0 * np.eye(16)[2 + n]
+        found, _, _ = said(data_of(tmp_path, rows_of(260, "t"), rows_of(90, "h", seed=1), vectors))
+        marks = [mark.row for mark in found["outliers"].marks if mark.side == "train"]
+        assert len(marks) == told
+        assert set(marks) <= {f"t{20 * n}" for n in range(planted)}
+
+
 def test_endless_rows_are_marked(tmp_path: Path) -> None:
     train = rows_of(200, "t", words=5)
     train[17]["text"] = " ".join(drawn(1, 900))

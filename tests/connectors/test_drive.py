@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,13 @@ from tests.fixtures.fake_drive import (
 )
 from tests.fixtures.fake_http import FAULTS, FakeClock, FakeService
 from tests.fixtures.fake_services import Json
-from tests.fixtures.syncs import PROOF, killed_between_any_two_requests, synced
+from tests.fixtures.syncs import (
+    PROOF,
+    goes_on_with_a_new_token,
+    killed_between_any_two_requests,
+    same_whatever_happens,
+    synced,
+)
 from tunesmith.connectors.content import Content
 from tunesmith.connectors.drive import GoogleDrive
 from tunesmith.connectors.google_token import google_token
@@ -233,17 +240,11 @@ def test_a_folder_is_read_with_all_below_it_and_ends_though_shortcuts_lead_in_ci
 @given(page=st.integers(1, 7), faults=st.dictionaries(st.integers(1, 40), st.sampled_from(FAULTS), max_size=12))
 def test_any_page_size_and_any_faults_give_the_same_documents(page: int, faults: Json) -> None:
     with fake(clock=(clock := FakeClock())) as service:
-        whole = synced(connector(service, clock=clock))
-        service.page = page
-        service.again(faults=faults)
-        found = synced(connector(service, clock=clock))
-        assert found.texts == whole.texts
-        assert found.receipt.repeated.total() == sum(number <= len(service.log) for number in faults)
-        assert (service.strange, service.early) == ([], [])
+        same_whatever_happens(partial(connector, service), service, clock, faults, page=page)
 
 
 def test_a_sync_that_is_killed_between_any_two_requests_goes_on(service: FakeDrive, tmp_path: Path) -> None:
-    killed_between_any_two_requests(lambda kept, clock: connector(service, kept, clock), service, tmp_path, "/export")
+    killed_between_any_two_requests(partial(connector, service), service, tmp_path, "/export")
 
 
 def test_the_next_sync_reads_what_changed_alone_and_tells_what_is_gone(service: FakeDrive, tmp_path: Path) -> None:
@@ -350,14 +351,8 @@ def test_a_list_that_google_calls_incomplete_is_no_list(service: FakeDrive, monk
 def test_a_token_that_is_revoked_ends_the_sync_and_a_new_one_goes_on(service: FakeDrive, tmp_path: Path) -> None:
     whole = synced(connector(service))
     reads = [n for n, line in enumerate(service.log, 1) if "/export" in line]
-    service.again(revoked_from=reads[2])
-    with pytest.raises(HttpFault, match="401"):
-        synced(connector(service, tmp_path))
-    service.token = "another"
-    service.again()
-    again = synced(connector(service, tmp_path))
-    assert again.texts == whole.texts
-    assert again.receipt.resumed == 2
+    receipt = goes_on_with_a_new_token(partial(connector, service), service, tmp_path, whole, reads[2])
+    assert receipt.resumed == 2
 
 
 class Tokens(FakeService):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,14 @@ from hypothesis import strategies as st
 from tests.fixtures.fake_http import FAULTS, FakeClock
 from tests.fixtures.fake_hubspot import ASSOCIATIONS_PAGE, FakeHubSpot, Record
 from tests.fixtures.fake_services import Json
-from tests.fixtures.syncs import PROOF, Synced, killed_between_any_two_requests, synced
+from tests.fixtures.syncs import (
+    PROOF,
+    Synced,
+    goes_on_with_a_new_token,
+    killed_between_any_two_requests,
+    same_whatever_happens,
+    synced,
+)
 from tunesmith.connectors.content import Content
 from tunesmith.connectors.hubspot import HubSpot
 from tunesmith.errors import UserError
@@ -138,13 +146,7 @@ def test_associations_beyond_the_first_page_of_each_record_are_read() -> None:
 @given(page=st.integers(1, 7), faults=st.dictionaries(st.integers(1, 90), st.sampled_from(FAULTS), max_size=15))
 def test_any_page_size_and_any_faults_give_the_same_documents(page: int, faults: Json) -> None:
     with fake(clock=(clock := FakeClock())) as service:
-        whole = synced(connector(service, clock=clock))
-        service.page = page
-        service.again(faults=faults)
-        found = synced(connector(service, clock=clock))
-        assert found.texts == whole.texts
-        assert found.receipt.repeated.total() == sum(number <= len(service.log) for number in faults)
-        assert (service.strange, service.early) == ([], [])
+        same_whatever_happens(partial(connector, service), service, clock, faults, page=page)
 
 
 def test_a_sync_that_is_killed_between_any_two_requests_goes_on(tmp_path: Path) -> None:
@@ -274,14 +276,8 @@ def test_a_token_that_is_revoked_ends_the_sync_and_a_new_one_goes_on(service: Fa
     whole = synced(connector(service))
     # Between the reading of the contacts and that of the companies.
     read = [n for n, request in enumerate(service.asked, 1) if request.path.endswith("objects/contacts/batch/read")]
-    service.again(revoked_from=read[-1] + 1)
-    with pytest.raises(HttpFault, match="401"):
-        synced(connector(service, tmp_path))
-    service.token = "another"
-    service.again()
-    again = synced(connector(service, tmp_path))
-    assert again.texts == whole.texts
-    assert again.receipt.resumed > 0
+    receipt = goes_on_with_a_new_token(partial(connector, service), service, tmp_path, whole, read[-1] + 1)
+    assert receipt.resumed > 0
 
 
 def test_bad_settings_say_what_is_missing(service: FakeHubSpot, monkeypatch: pytest.MonkeyPatch) -> None:

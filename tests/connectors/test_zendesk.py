@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,16 @@ from hypothesis import strategies as st
 from tests.fixtures.fake_http import FAULTS, FakeClock
 from tests.fixtures.fake_services import Json
 from tests.fixtures.fake_zendesk import Article, Comment, FakeZendesk, Ticket
-from tests.fixtures.syncs import PROOF, killed_between_any_two_requests, synced
+from tests.fixtures.syncs import (
+    PROOF,
+    goes_on_with_a_new_token,
+    killed_between_any_two_requests,
+    same_whatever_happens,
+    synced,
+)
 from tunesmith.connectors.content import Content
 from tunesmith.connectors.zendesk import Zendesk
 from tunesmith.errors import UserError
-from tunesmith.web.replies import HttpFault
 
 CONTENT = Content()
 
@@ -124,19 +130,11 @@ def test_a_ticket_of_more_comments_than_pages_by_number_reach_is_whole() -> None
 )
 def test_any_page_size_and_any_faults_give_the_same_documents(page: int, faults: Json, sideloads: bool) -> None:
     with fake(clock=(clock := FakeClock())) as service:
-        whole = synced(connector(service, clock=clock))
-        service.page, service.sideloads = page, sideloads
-        service.again(faults=faults)
-        found = synced(connector(service, clock=clock))
-        assert found.texts == whole.texts
-        assert found.receipt.repeated.total() == sum(number <= len(service.log) for number in faults)
-        assert (service.strange, service.early) == ([], [])
+        same_whatever_happens(partial(connector, service), service, clock, faults, page=page, sideloads=sideloads)
 
 
 def test_a_sync_that_is_killed_between_any_two_requests_goes_on(service: FakeZendesk, tmp_path: Path) -> None:
-    killed_between_any_two_requests(
-        lambda kept, clock: connector(service, kept, clock), service, tmp_path, "/comments.json"
-    )
+    killed_between_any_two_requests(partial(connector, service), service, tmp_path, "/comments.json")
 
 
 def test_the_next_sync_asks_for_what_changed_alone(service: FakeZendesk, tmp_path: Path) -> None:
@@ -204,15 +202,8 @@ def test_an_edit_at_any_moment_is_in_this_sync_or_in_the_next(service: FakeZende
 
 def test_a_token_that_is_revoked_ends_the_sync_and_a_new_one_goes_on(service: FakeZendesk, tmp_path: Path) -> None:
     whole = synced(connector(service))
-    service.again(revoked_from=7)
-    with pytest.raises(HttpFault, match="401") as caught:
-        synced(connector(service, tmp_path))
-    assert caught.value.stops
-    service.token = "another"
-    service.again()
-    again = synced(connector(service, tmp_path))
-    assert again.texts == whole.texts
-    assert again.receipt.resumed > 0
+    receipt = goes_on_with_a_new_token(partial(connector, service), service, tmp_path, whole, 7)
+    assert receipt.resumed > 0
 
 
 def test_a_help_centre_that_the_token_may_not_see_is_named(service: FakeZendesk) -> None:

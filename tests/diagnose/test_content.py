@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from tunesmith.diagnose.content import holds, judge_content, number_in, told_share
 from tunesmith.diagnose.form import Judge, form_fault
 from tunesmith.diagnose.found import Item
+from tunesmith.diagnose.shapes import line_grammar
 from tunesmith.diagnose.wanted import read_wanted
 from tunesmith.errors import UserError
 
@@ -200,6 +202,27 @@ def test_a_form_that_all_references_share_is_seen(output: str, content: bool, fo
     assert judged([f"<<{city.upper()}>>" for city in CITIES], output) == (content, form)
 
 
+@pytest.mark.parametrize("sign", [*string.punctuation, "\t", "€", "“", "«", "→"])
+def test_any_sign_may_stand_in_a_form_that_is_decoded_by_a_grammar(sign: str) -> None:
+    """A backslash before < is the edge of a word there, and before a sign beyond ASCII a fault."""
+    from llguidance import LLMatcher, LLTokenizer
+
+    from tunesmith.asking.constrained import grammar_of
+    from tunesmith.asking.model import Prompt
+
+    ends = (f"{sign}{sign}a{sign} ", f" {sign}b{sign}")
+    made = grammar_of(Prompt((), grammar=line_grammar(ends, None)))
+    assert made is not None
+    bytewise = LLTokenizer("byte")
+    for text, follows in ((f"{ends[0]}any thing{ends[1]}", True), (f"x{ends[0]}any{ends[1]}", False)):
+        matcher = LLMatcher(bytewise, made)
+        tokens = bytewise.tokenize_str(text)
+        assert (matcher.validate_tokens(tokens) == len(tokens)) is follows
+        if follows:
+            assert matcher.consume_tokens(tokens)
+            assert matcher.is_accepting()
+
+
 def test_a_form_of_one_line_can_be_decoded_by_a_grammar() -> None:
     pytest.importorskip("llguidance")
     from tunesmith.asking.constrained import grammar_of
@@ -207,7 +230,7 @@ def test_a_form_of_one_line_can_be_decoded_by_a_grammar() -> None:
 
     items = items_of([f"[a/b] = {city.upper()} (x)" for city in CITIES])
     constraint = read_wanted(items).constraint(items[0])
-    assert constraint["grammar"] == r"start: /\[a\/b\] \= [^\p{Ll}\n]+ \(x\)/"
+    assert constraint["grammar"] == r"start: /\[a\/b\] = [^\p{Ll}\n]+ \(x\)/"
     assert grammar_of(Prompt((), **constraint))
     own = items_of([f"<<{city}>>" for city in CITIES], pattern="<<(?P<content>.+)>>")
     assert read_wanted(own).constraint(own[0]) == {}

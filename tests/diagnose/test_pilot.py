@@ -44,7 +44,7 @@ def test_a_pilot_learns_a_share_and_answers(world: Path, monkeypatch: pytest.Mon
     assert recipe["stages"][0]["epochs"] >= LEAST_EPOCHS
     # Held to the form that the references share, every output that came to its end has it.
     constrained = evidence.probes["constrained"]
-    assert constrained.extra["grammar"] == r"start: /colour \= [^\p{Lu}\n]+/"
+    assert constrained.extra["grammar"] == r"start: /colour = [^\p{Lu}\n]+/"
     assert all(text.startswith("colour = ") for text in constrained.outputs.values())
 
     def never(*_args: object, **_options: object) -> None:

@@ -159,6 +159,22 @@ def test_constrained_decoding_is_asked_where_the_form_and_the_model_allow_it() -
     assert "can't be held to a schema" in reasons["constrained"]
 
 
+def test_a_schema_that_no_decoding_can_follow_is_a_probe_less_and_no_end() -> None:
+    """Only a model that decodes here can tell; the other probes are asked all the same."""
+    row = {"json_schema": {"type": "object", "if": {"required": ["a"]}, "then": {"required": ["b"]}}}
+    items = [
+        Item(f"i{n}", f"q{n}", ('{"a": 1, "b": 2}',), messages=({"role": "user", "content": f"q{n}"},), row=row)
+        for n in range(8)
+    ]
+    model = ScriptedModel(lambda prompt: "no")
+    model.grammars = True  # type: ignore[attr-defined]
+    evidence = gather(items, model, Wishes(only=("constrained", "all-together", "instructions")))
+    reasons = {one.probe: one.reason for one in evidence.not_tested}
+    assert "no reply can be held to this schema" in reasons["constrained"]
+    assert evidence.probes["instructions"].calls == 8
+    assert "constraint" not in evidence.probes["all-together"].extra["rungs"]
+
+
 def test_choices_constrain_too() -> None:
     items = [
         Item(f"i{n}", f"q{n}", (("up", "down")[n % 2],), messages=({"role": "user", "content": f"q{n}"},))

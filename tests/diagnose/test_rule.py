@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +11,11 @@ import pytest
 
 from tests.fixtures.diagnoses import facts_and_form
 from tests.fixtures.evidence import drawn, evidence
+from tunesmith.diagnose.advice import Setup, advise
 from tunesmith.diagnose.found import LEFT_OUT, Evidence, Judged, NotTested
 from tunesmith.diagnose.ladder import SHOTS
 from tunesmith.diagnose.rule import decide
+from tunesmith.diagnose.statistics import mcnemar
 
 Rates = dict[str, tuple[float, float]]
 UNKNOWN = {"unknown_facts": (90, 100)}
@@ -229,19 +231,62 @@ def test_a_verdict_does_not_depend_on_the_order_of_items_and_is_the_same_twice()
     assert (first.kind, first.cures, first.tests) == (turned.kind, turned.cures, turned.tests)
 
 
-def test_what_would_overturn_it_does() -> None:
-    outcomes = drawn({"as-is": (1.0, 0.1), "instructions": (1.0, 0.8)}, 60, 0, noise=0)
+@pytest.mark.parametrize(("rung", "probes"), [("instructions", ("instructions",)), ("few-shot", SHOTS)])
+def test_what_would_overturn_it_does(rung: str, probes: Sequence[str]) -> None:
+    outcomes = drawn({"as-is": (1.0, 0.1), "instructions": (1.0, 0.6)}, 60, 0, noise=0)
+    outcomes |= dict.fromkeys(probes, outcomes.pop("instructions"))
     found = evidence(outcomes)
     flips = int(decide(found).overturns[0].split()[0])
-    probe, base = found.probes["instructions"], found.probes["as-is"].judged
-    gained = [name for name in base if probe.judged[name].form and not base[name].form]
+    base = found.probes["as-is"].judged
+    gained = [name for name in base if found.probes[probes[0]].judged[name].form and not base[name].form]
     assert 0 < flips < len(gained)
-    for count, cures in ((flips - 1, ("instructions",)), (flips, ())):
-        judged = {**probe.judged, **{name: base[name] for name in gained[:count]}}
-        assert (
-            decide(replace(found, probes={**found.probes, "instructions": replace(probe, judged=judged)})).cures
-            == cures
-        )
+    for count, cures in ((flips - 1, (rung,)), (flips, ())):
+        turned = {
+            name: replace(
+                found.probes[name],
+                judged={**found.probes[name].judged, **{of: base[of] for of in gained[:count]}},
+            )
+            for name in probes
+        }
+        assert decide(replace(found, probes={**found.probes, **turned})).cures == cures
+
+
+def test_of_several_ways_to_show_examples_the_effect_is_of_one_that_does_both() -> None:
+    """All reach the form; by form alone the first of them would be taken, by content another one."""
+    right, wrong, some = [True] * 60, [False] * 60, [number % 3 != 0 for number in range(60)]
+    outcomes = {"as-is": (wrong, wrong), "few-shot-2": (some, right), "few-shot-near-2": (right, right)}
+    found = evidence(outcomes, extras={"few-shot-near-2": {"shots": 2, "nearest": True}})
+    verdict = decide(found)
+    assert verdict.cures == ("few-shot",)
+    assert verdict.effect is not None
+    assert (verdict.effect.probe, verdict.effect.gain) == ("few-shot-near-2", 1.0)
+    assert "from 0% to 100% of 60 items" in verdict.said
+    # Two ways were tried, so that p is twice that of one.
+    assert verdict.effect.p == pytest.approx(2 * mcnemar(60, 0))
+    (advice,) = advise(found, verdict, Setup("model"))
+    assert "nearest" in advice.text
+
+
+def test_one_pair_of_few_items_is_no_share_of_labels() -> None:
+    right = ([True] * 20, [True] * 20)
+    asked = [f"Question {number // 2}" for number in range(20)]
+    for count in (2, 20):
+        pair = {"i0": "i1", "i1": "i0"}
+        few = decide(evidence({"as-is": ([False] * count, [True] * count)}, asked=asked, disagreement=pair))
+        assert few.kind == "inconclusive"
+        assert any("2 items have references that contradict" in line for line in few.why)
+    two = {**pair, "i2": "i3", "i3": "i2"}
+    assert decide(evidence({"as-is": right}, asked=asked, disagreement=two)).kind == "labels"
+
+
+def test_where_nothing_is_gained_the_words_say_what_is_not_ruled_out() -> None:
+    nothing = ([False] * 6, [True] * 6)
+    verdict = decide(evidence({"as-is": nothing, "instructions": nothing}))
+    assert verdict.kind == "inconclusive"
+    assert "a gain of 5 points by one of the cures is not ruled out by so few" in verdict.said
+    assert f"collect about {verdict.more_items} more items" in verdict.said
+    likely = ([True] * 3 + [False] * 3, [True] * 6)
+    assert "not shown to be more than chance" in decide(evidence({"as-is": nothing, "instructions": likely})).said
 
 
 @pytest.mark.parametrize("passages", [{}, {"retrieved": (0.0, 0.0), "gold": (0.0, 0.0)}])

@@ -88,6 +88,48 @@ def test_cost_of_a_call_and_break_even_by_hand() -> None:
     assert few.of == "price"
 
 
+def test_the_larger_model_has_prices_and_a_break_even_of_its_own() -> None:
+    outcomes = drawn({"as-is": (0.5, 1.0), "larger": (0.9, 1.0), "pilot-100": (0.9, 1.0)}, 50, 0)
+    found = evidence(outcomes, extras={"pilot-100": {"training_seconds": 600.0, "rows": 300}})
+    probes = {
+        name: replace(probe, prompt_tokens=50 * 100, reply_tokens=50 * 10, seconds=50.0 * seconds)
+        for (name, probe), seconds in zip(found.probes.items(), (0.25, 0.75, 0.25), strict=True)
+    }
+    found = replace(found, probes=probes)
+    own = Prices(prompt=2.0, reply=10.0, hour=9.0, larger_prompt=20.0, larger_reply=80.0)
+    larger = next(one for one in costs_of(found, own).each if one.probe == "larger")
+    assert larger.price == pytest.approx((100 * 20 + 10 * 80) / 1e6)
+    assert (larger.break_even, larger.of) == (600, "price")  # 1.5 over 0.0028 less 0.0003
+    assert costs_of(found, own).unpriced == ()
+    # Without a price of its own it has none: that of the other model is not taken for it.
+    lacking = costs_of(found, replace(own, larger_prompt=0.0, larger_reply=0.0))
+    larger = next(one for one in lacking.each if one.probe == "larger")
+    assert (larger.price, larger.break_even, larger.of) == (None, 1200, "seconds")  # 600 s over 0.75 s less 0.25 s
+    assert lacking.unpriced == ("larger",)
+    told = diagnosis_json(found, decide(found), lacking)
+    assert "no price is known of: larger" in diagnosis_text(told)
+    assert "1,200 (seconds)" in diagnosis_text(told)
+    page = render_diagnosis(told)
+    assert "No price is known of: larger." in page
+    assert "200 calls, by seconds" in page
+    # Its price alone is one, too, and nothing to hold it against.
+    alone = costs_of(found, Prices(hour=9.0, larger_reply=80.0))
+    assert [one.price is None for one in alone.each] == [True, False, True]
+    assert alone.each[1].of == "seconds"
+
+
+def test_tuning_on_all_rows_is_told_from_a_pilot_on_a_share_of_them() -> None:
+    """A quarter of the rows is read more often: its seconds are not a quarter of those of all."""
+    outcomes = drawn({"as-is": (0.5, 1.0), "pilot-25": (0.9, 1.0), "pilot-and-passages": (0.9, 1.0)}, 50, 0)
+    found = evidence(outcomes, extras={"pilot-25": {"training_seconds": 100.0, "rows": 100}})
+    costs = costs_of(found)
+    assert (epochs_of(100), epochs_of(400)) == (5, 3)
+    assert costs.tuned_rows == 400
+    assert costs.tuning_seconds == pytest.approx(100.0 * 400 * 3 / (100 * 5))
+    # With passages in its prompt a call of the tuned model costs more, and that is shown.
+    assert [one.probe for one in costs.each] == ["as-is", "pilot-25", "pilot-and-passages"]
+
+
 def test_a_recipe_for_the_winner_reads_and_its_rows_have_passages(tmp_path: Path) -> None:
     from tunesmith.recipe.read import read_recipe
 

@@ -125,6 +125,7 @@ def test_items_that_contradict_each_other_come_first(run: Run, place: Path) -> N
         (("--items", "cases.jsonl", "--page", "nowhere/page.html"), "the page can't be written"),
         (("--items", "cases.jsonl", "--page", "docs"), "the page can't be written"),
         (("--items", "broken.jsonl"), "mend them, or leave them out"),
+        (("--items", "cases.jsonl", "--larger-reply-price", 8), "no such model"),
     ],
 )
 def test_what_can_not_be_done_is_said(run: Run, words: tuple[str, ...], what: str) -> None:

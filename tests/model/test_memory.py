@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tunesmith.model.dropout import address_dropout
 from tunesmith.model.layers import LayerGroups
 from tunesmith.model.ledger import step_held
-from tunesmith.model.memory import block_estimate, plan_memory, saved_bytes, workspace_bytes
+from tunesmith.model.memory import LIBRARY_BYTES, block_estimate, plan_memory, saved_bytes, workspace_bytes
 from tunesmith.train.optim import optimizer_bytes
 
 
@@ -134,14 +134,29 @@ def test_what_stands_beside_tensors_grows_with_them_and_is_less_on_a_gpu() -> No
     shape, run = _pair("bert", "all", "meta")
     held = step_held(shape, run)
     beside = workspace_bytes(shape, held, recomputed=False, gpu=False)
-    assert 0.2 * held.most <= beside <= 0.35 * held.most
+    assert 0.2 * held.most <= beside - LIBRARY_BYTES <= 0.35 * held.most
     kept = workspace_bytes(shape, held, recomputed=True, gpu=False)
     assert kept >= beside
     filters = nn.Sequential(nn.Conv2d(3, 64, 3, device="meta"))
     pictures = step_held(filters, lambda: filters(torch.zeros(2, 3, 64, 64, device="meta")).sum())
     assert pictures.widest > 2 * 3 * 64 * 64 * 4
-    assert workspace_bytes(filters, pictures, recomputed=False, gpu=False) > 0.5 * pictures.widest
+    beside = workspace_bytes(filters, pictures, recomputed=False, gpu=False)
+    assert beside > 2 * LIBRARY_BYTES + 0.5 * pictures.widest, "convolutions have a library of their own"
     assert workspace_bytes(filters, pictures, recomputed=False, gpu=True) < 1.05 * (64 << 20)
+
+
+def test_encoded_rows_stand_in_the_same_memory_on_a_cpu_only() -> None:
+    shape, run = _pair("bert", "head", "meta")
+    here, bare, gpu = (
+        plan_memory(
+            shape, run, optimizer=partial(optimizer_bytes, "adamw"), average=False, cached=0, estimate=0, **more
+        )
+        for more in ({"encoded": 5_000_000}, {}, {"encoded": 5_000_000, "gpu": True})
+    )
+    assert here.resident - bare.resident == here.parts()["encoded rows"] == 5_000_000
+    assert here.allocated == bare.allocated, "no tensor of a step"
+    assert sum(here.parts().values()) == here.resident
+    assert "encoded rows" not in gpu.parts()
 
 
 def test_activations_are_told_apart_by_layer_group() -> None:

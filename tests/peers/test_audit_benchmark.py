@@ -54,7 +54,7 @@ def pixels(made: Any, place: str) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize("name", ["text/flips-20", "text/source-flips-5"])
 def test_flipped_labels_are_the_ones_that_differ_from_the_clean_rows(name: str, tmp_path: Path) -> None:
     made, source = world(name, tmp_path), "source" in name
-    faults = load("audit_faults")
+    faults = load("audit_faults_text")
     by_text = {row["text"]: row["label"] for row in faults.sentiment("source" if source else "label")}
     texts, labels = table(made), table(made, "label")
     differing = {place for place, text in texts.items() if labels[place] != by_text[text]}
@@ -83,7 +83,7 @@ def test_repeats_are_equal_or_nearly_and_nothing_else_is(tmp_path: Path) -> None
 
 def test_damaged_texts_are_known_row_by_row(tmp_path: Path) -> None:
     made = world("text/damage", tmp_path)
-    clean = {row["id"]: row["text"] for row in load("audit_faults").sentiment()}
+    clean = {row["id"]: row["text"] for row in load("audit_faults_text").sentiment()}
     texts = table(made)
     damaged = {place for place, text in texts.items() if text != clean[place.split(":", 1)[1]]}
     planted = {fault: {place for (place,) in cases} for fault, cases in made.faults.items()}
@@ -242,36 +242,36 @@ def mark(place: str, twin: str | None = None) -> dict[str, Any]:
 
 
 def test_score_counts_cases_and_marks() -> None:
-    audit = load("audit")
+    scores = load("audit_scores")
     cases = [["train:a", "train:b"], ["train:c", "eval:d"], ["train:e"]]
     marks = [mark("train:b", "train:a"), mark("train:c", "eval:x"), mark("train:e", "train:z"), mark("train:f")]
-    one = audit.score(marks, cases)
+    one = scores.score(marks, cases)
     assert (one["planted"], one["found"], one["marked"], one["right"]) == (3, 2, 4, 2)
     assert one["missed"] == ["train:c eval:d"]
-    total = audit.pooled([one, audit.score([mark("train:f")], [["train:f"]])])
+    total = scores.pooled([one, scores.score([mark("train:f")], [["train:f"]])])
     assert (total["recall"], total["precision"]) == (0.75, 0.6)
-    spared = audit.score(marks, cases, spared=["train:f", "train:c"])
+    spared = scores.score(marks, cases, spared=["train:f", "train:c"])
     assert (spared["marked"], spared["right"]) == (2, 2)
-    assert audit.pooled([audit.score([], cases)])["precision"] is None
+    assert scores.pooled([scores.score([], cases)])["precision"] is None
 
 
 def test_a_goal_holds_or_not() -> None:
-    audit = load("audit")
+    scores = load("audit_scores")
     total = {"recall": 0.8, "precision": 0.6}
-    assert audit.held(total, audit.Goal(0.8, 0.6))["holds"]
-    assert not audit.held(total, audit.Goal(0.81, 0.6))["holds"]
-    assert not audit.held(total, audit.Goal(0.8, 0.61))["holds"]
-    assert not audit.held({"recall": 1.0, "precision": None}, audit.Goal(0.8, 0.6))["holds"]
-    assert audit.held({"recall": 1.0, "precision": None}, audit.Goal(0.8))["holds"]
+    assert scores.held(total, scores.Goal(0.8, 0.6))["holds"]
+    assert not scores.held(total, scores.Goal(0.81, 0.6))["holds"]
+    assert not scores.held(total, scores.Goal(0.8, 0.61))["holds"]
+    assert not scores.held({"recall": 1.0, "precision": None}, scores.Goal(0.8, 0.6))["holds"]
+    assert scores.held({"recall": 1.0, "precision": None}, scores.Goal(0.8))["holds"]
 
 
 def test_our_recall_is_taken_at_the_precision_of_a_peer() -> None:
-    audit = load("audit")
+    scores, peers = load("audit_scores"), load("audit_beside")
     faults = {"flips": [["train:a"], ["train:b"]]}
     ranked = [mark("train:a"), mark("train:x"), mark("train:b"), mark("train:y")]
-    report = {"findings": [{"code": audit.CODES["flips"][0], "marks": ranked}]}
-    assert audit.pooled([audit.at_precision(report, "flips", faults, 1.0)])["recall"] == 0.5
-    assert audit.pooled([audit.at_precision(report, "flips", faults, 0.5)])["recall"] == 1.0
+    report = {"findings": [{"code": scores.CODES["flips"][0], "marks": ranked}]}
+    assert scores.pooled([peers.at_precision(report, "flips", faults, 1.0)])["recall"] == 0.5
+    assert scores.pooled([peers.at_precision(report, "flips", faults, 0.5)])["recall"] == 1.0
 
 
 @pytest.mark.heavy

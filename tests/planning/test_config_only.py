@@ -13,6 +13,7 @@ import yaml
 
 from tests.fixtures import picture_runs, small_decoders, small_models, small_pipelines
 from tests.speech import small_runs
+from tunesmith.devices import find_device
 from tunesmith.errors import UserError
 from tunesmith.forecast.family import built_in
 from tunesmith.model.weights import resolve
@@ -158,6 +159,34 @@ def test_the_plan_is_the_same_without_the_weights(world: str, tmp_path: Path) ->
     bare = make_plan(prepare(source, shape_only=True)).to_json()
     assert bare["memory"]["resident_bytes"] == pytest.approx(whole["memory"]["resident_bytes"], rel=1e-3)
     assert bare["stages"] == whole["stages"]
+
+
+def test_one_pass_of_a_plan_runs_all_of_many_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaModel
+
+    values = chat(tmp_path) | {"adapter": {"kind": "lora"}}
+    config = tmp_path / "model/config.json"
+    config.write_text(json.dumps(json.loads(config.read_text(encoding="utf-8")) | {"num_hidden_layers": 40}))
+    (tmp_path / "model/model.safetensors").unlink()
+    passes: list[int] = []
+    whole, block = LlamaModel.forward, LlamaDecoderLayer.forward
+
+    def model_forward(self: Any, *given: Any, **named: Any) -> Any:
+        passes.append(0)
+        return whole(self, *given, **named)
+
+    def block_forward(self: Any, *given: Any, **named: Any) -> Any:
+        passes[-1] += 1
+        return block(self, *given, **named)
+
+    monkeypatch.setattr(LlamaModel, "forward", model_forward)
+    monkeypatch.setattr(LlamaDecoderLayer, "forward", block_forward)
+    plan = make_plan(prepare(written(tmp_path, values), shape_only=True), target=find_device("L4"), ahead=True)
+    assert plan.outlook["time"]["seconds"] > 0
+    assert len(passes) > 4
+    # What finds the cache's boundary follows the rows through the network as it is.
+    assert sorted(passes)[-1] == 40
+    assert sorted(passes)[-2] <= 5
 
 
 def test_without_shape_only_weights_are_asked_for(tmp_path: Path) -> None:

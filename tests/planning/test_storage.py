@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.fixtures import small_models
-from tunesmith.forecast.storage import predict_disk, predict_host
+from tunesmith.forecast.storage import encoded_bytes, predict_disk, predict_host
 from tunesmith.plan import loaders_of, make_plan, shape_of
 from tunesmith.prepare import prepare
 from tunesmith.recipe import read_recipe
@@ -141,3 +145,76 @@ def test_encoded_rows_are_as_large_as_those_that_are_kept(recipe: Path, host: Ca
         assert loader.lengths
         kept += loader._memo_bytes
     assert host()["parts"]["encoded rows, kept"] == pytest.approx(kept, rel=0.1)
+
+
+def test_what_encoded_rows_take_is_what_is_kept_of_them(recipe: Path) -> None:
+    prepared = prepare(read_recipe(recipe), rows=small_models.rows_of(ROWS))
+    sets = loaders_of(prepared)
+    for loader in sets.values():
+        for i in range(len(loader)):
+            loader.example(i)
+    kept = sum(loader._memo_bytes for loader in sets.values())
+    assert encoded_bytes(prepared, loaders_of(prepared)["train"], 16) == pytest.approx(kept, rel=0.1)
+
+
+def test_rows_that_are_drawn_anew_are_not_kept_and_batches_ahead_are_counted(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = prepare(read_recipe(recipe), rows=small_models.rows_of(ROWS))
+    train = loaders_of(prepared)["train"]
+    kept = encoded_bytes(prepared, train, 16)
+    monkeypatch.setattr(type(prepared.task), "random", True)
+    others = len(prepared.held_out) + len(prepared.validation)
+    assert encoded_bytes(prepared, train, 16) == pytest.approx(kept * others / ROWS, rel=0.05)
+    train.workers = 2
+    ahead = encoded_bytes(prepared, train, 16) - encoded_bytes(prepared, train, 0)
+    assert ahead == pytest.approx(3 * 16 * kept / ROWS, rel=0.05)
+
+
+def test_mapped_is_the_cache_of_the_stage_and_the_weights_parked_until_then(recipe: Path, tmp_path: Path) -> None:
+    from tunesmith.tune import fine_tune
+
+    run = fine_tune(recipe, rows=small_models.rows_of(ROWS))
+    cached = [stage["cache"]["bytes"] for stage in run.read_json("plan.json")["stages"]]
+    mapped = [one["parts"]["activation cache, mapped"] for one in run.read_json("plan.json")["memory"]["stages"]]
+    parked = sorted(bytes_in(file) for file in (tmp_path / "cache").rglob("weights.bin"))
+    assert len(parked) == len(cached) == 2
+    # The head's stage parks all blocks, the one with a block above fewer.
+    assert mapped == [cached[0] + parked[1], cached[1] + parked[1] + parked[0]]
+
+
+CHILD = """
+import gc, sys
+from pathlib import Path
+import torch
+from tests.fixtures import small_models
+from tunesmith.heap import give_back
+from tunesmith.journey import loop_of
+from tunesmith.machine import peak_resident_bytes, reset_peak, resident_bytes
+from tunesmith.plan import make_plan
+from tunesmith.prepare import prepare
+from tunesmith.recipe import read_recipe
+from tunesmith.train.signals import StopRequest
+file = Path(sys.argv[1])
+prepared = prepare(read_recipe(file, sys.argv[2:]), rows=small_models.rows_of(64))
+plan = make_plan(prepared)
+layer = torch.nn.Linear(64, 64)
+(layer(torch.randn(8, 64)) ** 2).sum().backward()
+gc.collect()
+give_back()
+before = resident_bytes()
+assert reset_peak()
+loop_of(prepared, plan, StopRequest(), checkpoints=file.parent / "checkpoints").fit()
+print(plan.memory.allocated, plan.memory.resident, peak_resident_bytes() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the peak is reset on Linux only")
+def test_a_small_model_needs_what_the_libraries_need(recipe: Path) -> None:
+    """Twice its tensors, of which the shares of a large model's step know nothing."""
+    words = [sys.executable, "-c", CHILD, str(recipe), "cache.use=off", "stages=[{train: all, steps: 3, lr: 1e-4}]"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
+    allocated, predicted, measured = map(int, done.stdout.split())
+    assert measured > 1.5 * allocated
+    assert predicted == pytest.approx(measured, rel=0.25)

@@ -17,8 +17,9 @@ from tests.fixtures.word_encoder import Texts, WordEncoder
 from tunesmith.errors import UserError
 from tunesmith.retrieval import indexing
 from tunesmith.retrieval.encoder import NONE
+from tunesmith.retrieval.fusion import FUSED, LEAST, LEAST_DEVIATION, WORDS, best_spread, fuse, spread, summed
 from tunesmith.retrieval.indexing import build_index
-from tunesmith.retrieval.search import FUSED, LEAST, Index, fuse, open_index, spread
+from tunesmith.retrieval.search import METHODS, Index, open_index
 from tunesmith.retrieval.words import words_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,11 +70,12 @@ def test_words_have_no_case_and_no_accents_and_unspaced_scripts_become_pairs() -
 
 def test_each_method_finds_and_says_its_rank(garden: Path) -> None:
     with open_index(garden, encoder=WordEncoder()) as index:
-        for method in ("bm25", "vectors", "fusion"):
-            best = index.search("when are apple trees cut", 1, method=method)[0]  # type: ignore[arg-type]
+        for method in METHODS:
+            best = index.search("when are apple trees cut", 1, method=method)[0]
             assert best.chunk.document == "apples"
-            assert best.ranks == ({"bm25": 1, "vectors": 1} if method == "fusion" else {method: 1})
-        assert best.score == pytest.approx(3 / (FUSED + 1))
+            assert best.ranks == ({method: 1} if method in ("bm25", "vectors") else {"bm25": 1, "vectors": 1})
+        by_ranks = index.search("when are apple trees cut", 1, method="ranks")[0]
+        assert by_ranks.score == pytest.approx(3 / (FUSED + 1))
         assert [passage.chunk.document for passage in index.search("cut", 9, labels={"kind": "flower"})] == ["roses"]
         assert index.search("cut", 9, labels={"kind": "tree"}) == []
         assert index.search("nonsense", 3, method="bm25") == []
@@ -110,6 +112,31 @@ def test_fusion_sums_inverted_ranks() -> None:
     expected = {8: 1 / (FUSED + 2) + 3 / (FUSED + 1), 9: 3 / (FUSED + 2), 7: 1 / (FUSED + 1)}
     assert dict(found) == pytest.approx(expected)
     assert [at for at, _ in found] == [8, 9, 7]
+
+
+def test_a_sum_does_not_depend_on_what_else_was_found() -> None:
+    usual = np.array([0.0, 0.1, 0.2])
+    alone = summed(np.array([0.5]), usual, np.array([0.4]))
+    among = summed(np.array([0.9, 0.5, -0.2]), usual, np.array([0.0, 0.4, 1.0]))
+    assert alone[0] == among[1] == pytest.approx((0.5 - 0.1) / usual.std() + 0.4 * WORDS, abs=1e-5)
+    # All vectors alike: words decide.
+    flat = summed(np.array([0.5001, 0.5]), np.full(9, 0.5), np.array([0.0, 0.5]))
+    assert flat.tolist() == pytest.approx([1e-4 / LEAST_DEVIATION, 0.5 * WORDS], abs=1e-4)
+
+
+def test_the_first_of_a_spread_are_those_of_the_whole() -> None:
+    drawn = np.random.default_rng(4)
+    for _ in range(50):
+        order = [(i, float(score)) for i, score in enumerate(-np.sort(-drawn.normal(1, 1, 60)))]
+        sections = {i: int(drawn.integers(6)) for i in range(60)}
+        asked: set[int] = set()
+
+        def known(ids: Any, sections: Any = sections, asked: set[int] = asked) -> Any:
+            asked.update(ids)
+            return {at: sections[at] for at in ids}
+
+        for count in (1, 5, 60):
+            assert best_spread(order, count, known) == spread(order, sections)[:count]
 
 
 def test_further_chunks_of_a_section_count_less_and_none_is_lost() -> None:

@@ -37,8 +37,10 @@ MOMENTS = {
     "step": ("tunesmith.train.engine", "LocalEngine", "step"),
     "state": ("tunesmith.run", "Run", "set_state"),
     "outcome": ("tunesmith.server.worker", "", "put_outcome"),
+    "merge": ("tunesmith.server.merged_base", "", "sync_folder"),
 }
-"""What a worker is killed before: the n-th line of its log, step, state of its run, or the word on how it ended."""
+"""What a worker is killed before: the n-th line of its log, step, state of its run, the word on how it ended, or a
+folder's way to the disk while a base is merged: the first before it has its name, the second after."""
 ROOT = Path(__file__).parents[2]
 
 

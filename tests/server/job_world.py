@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tests.fixtures.small_decoders import conversations, pairs, write_decoder
 from tests.server.forking import ROOT, Forking
 from tunesmith.server import workers
+from tunesmith.server.early_plan import EarlyPlans, Taken
 from tunesmith.server.jobs import Jobs
 from tunesmith.server.settings import Settings
 from tunesmith.server.store import Store
@@ -36,6 +38,47 @@ def own_rates() -> list[float]:
     return [find_task(name).rates[0] for name in ("causal-lm", "preference")]
 
 
+def tokens_said(run: str) -> int:
+    """How many tokens the model of a run writes when it may write eight and must not end."""
+    from tunesmith.asking.model import Prompt
+    from tunesmith.asking.opening import open_model
+
+    model: Any = open_model(run, device="cpu")
+    asked = Prompt(({"role": "user", "content": "what colour is grass?"},), max_tokens=8)
+    return int(model.answer([replace(asked, bias={token: -100.0 for token in model.stops})])[0].tokens)
+
+
+def merged_apart(base: str, adapter: str, merged: str) -> tuple[float, dict[str, float]]:
+    """How far merged weights are from the base with the adapter added, relative to their size; and how far each layer
+    that the adapter has was moved by it.
+    """
+    from safetensors.torch import load_file
+
+    settings = json.loads((Path(adapter) / "adapter_config.json").read_text())
+    weights, found = (load_file(Path(place) / "model.safetensors") for place in (base, merged))
+    update = load_file(Path(adapter) / "adapter_model.safetensors")
+    assert found.keys() == weights.keys()
+    apart, changed = 0.0, {}
+    for name, before in weights.items():
+        layer = f"base_model.model.{name.removesuffix('.weight')}"
+        # What is frozen was held in the type of the merged weights while the adapter learned.
+        held = wanted = before.to(found[name].dtype).float()
+        if f"{layer}.lora_A.weight" in update:
+            product = update[f"{layer}.lora_B.weight"] @ update[f"{layer}.lora_A.weight"]
+            wanted = wanted + settings["lora_alpha"] / settings["r"] * product
+            changed[name] = float((found[name].float() - held).abs().max())
+        apart = max(apart, float(((found[name].float() - wanted).abs() / (wanted.abs() + 1e-3)).max()))
+    return apart, changed
+
+
+class Unplanned(EarlyPlans):
+    """What a job takes is told by its own worker alone."""
+
+    def taken(self, recipe: str) -> Taken | None:
+        """Nothing is told."""
+        return None
+
+
 class JobWorld:
     """A place for jobs.
 
@@ -45,6 +88,8 @@ class JobWorld:
         forking: What forks workers.
         command: What trains instead of a fork.
         clock: Of the store.
+        at_once: Workers that train at a time.
+        plans: What tells whether a job can ever fit; by default nothing does.
     """
 
     def __init__(
@@ -55,11 +100,13 @@ class JobWorld:
         command: tuple[str, ...] = (),
         clock: Callable[[], float] = time.time,
         at_once: int = 1,
+        plans: EarlyPlans | None = None,
     ) -> None:
         self.settings: dict[str, Any] = {"models": {"tiny": model}, "device": "cpu", "jobs_at_once": at_once}
-        self.folder, self.store = folder, Store(folder, clock=clock)
+        self.folder, self.store, self.forking = folder, Store(folder, clock=clock), forking
         self.command = command or (forking.command if forking else workers.COMMAND)
-        self.jobs = Jobs(self.store, Settings(folder=folder, **self.settings), command=self.command)
+        settings = Settings(folder=folder, **self.settings)
+        self.jobs = Jobs(self.store, settings, command=self.command, plans=plans or Unplanned("cpu"))
 
     def rows(self, rows: list[dict[str, Any]], name: str = "rows.jsonl") -> str:
         """Upload rows; the file's id."""

@@ -19,6 +19,7 @@ from tunesmith.server.listening import configuration, listening_socket
 from tunesmith.server.openapi import document
 from tunesmith.server.settings import Settings
 from tunesmith.server.store import Store
+from tunesmith.server.uploads import Uploads
 
 EXAMPLES = {"positive": 12, "negative": 6}
 LIMITS = {"n": 2, "best_of": 2, "max_tokens": 4, "max_completion_tokens": 4}
@@ -60,21 +61,32 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[
         jobs = Waiting(store, settings)
         job = jobs.create({"model": "tiny", "training_file": file.id})
         app = make_app(settings, store, jobs)
+        uploads = Uploads(store, settings.upload_bytes)
+        upload = uploads.begin(filename="rows.jsonl", purpose="fine-tune", size=len(rows), expires=False)
+        place = store.part_path()
+        place.write_text(rows, encoding="utf-8")
+        part = uploads.add(upload.id, place, len(rows))
+        others = [uploads.begin(filename="x", purpose="user_data", size=1 << 20, expires=False).id for _ in range(2)]
         server = uvicorn.Server(configuration(app, settings))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
         thread.start()
         try:
-            yield f"http://127.0.0.1:{port}", named(document(app.routes), file.id, job["id"])
+            ids = {"upload_id": [*others, upload.id], "part": part.id}
+            yield f"http://127.0.0.1:{port}", named(document(app.routes), file.id, job["id"], ids)
         finally:
             server.should_exit = True
             thread.join()
 
 
-def named(published: dict[str, Any], file: str, job: str) -> dict[str, Any]:
+def named(published: dict[str, Any], file: str, job: str, ids: dict[str, Any]) -> dict[str, Any]:
     """The OpenAPI with what there is: names that a machine makes up would all be of nothing."""
     known = {"model": ["tiny", "none"], "training_file": [file, "file-none"], "validation_file": [file]}
     paths = {"file_id": [file, "file-none"], "job_id": [job, "ftjob-none"], "model": ["tiny", "none"]}
+    paths["upload_id"] = [*ids["upload_id"], "upload_none"]
     shapes = published["components"]["schemas"]
+    shapes["CompleteBody"]["properties"]["part_ids"]["items"] = {"enum": [ids["part"], "part_none"]}
+    shapes["UploadBody"]["properties"]["bytes"] = {"type": "integer", "minimum": 1, "maximum": 1 << 31}
+    shapes["UploadBody"]["properties"]["purpose"] = {"enum": ["fine-tune", "user_data", "batch"]}
     for schema in shapes.values():
         for name, said in schema.get("properties", {}).items():
             if name in known and ("string" in json.dumps(said)):

@@ -19,7 +19,7 @@ from tests.server.held import fault_of, official, serving
 from tunesmith.asking.model import Prompt
 from tunesmith.asking.opening import open_model
 from tunesmith.server import decoding
-from tunesmith.server.chat_prompt import prompt_of_chat, tool_calls
+from tunesmith.server.chat_prompt import prompt_of_chat
 from tunesmith.server.decoder import Decoder
 from tunesmith.server.faults import ApiFault
 from tunesmith.server.models import Models
@@ -187,14 +187,8 @@ def test_formats_and_required_calls_are_held_to(openai_client: openai.OpenAI) ->
     assert more.usage.prompt_tokens > 20
 
 
-def test_calls_are_told_from_texts(places: dict[str, str], tmp_path: Path) -> None:
+def test_a_template_is_given_the_tools_or_the_system_says_them(places: dict[str, str], tmp_path: Path) -> None:
     body = parsed({"model": "m", "messages": messages("a"), "tools": [TOOL]}, ChatBody)
-    assert tool_calls("paint it red", body) == []
-    assert tool_calls('{"name": "burn", "arguments": {}}', body) == []
-    found = tool_calls('<tool_call>{"name": "paint", "arguments": {"n": 1}}</tool_call>', body)
-    assert [one["function"] for one in found] == [{"name": "paint", "arguments": '{"n": 1}'}]
-    assert tool_calls('{"name": "paint"}', body.model_copy(update={"tool_choice": "none"})) == []
-    # A template that knows tools is given them; for one that does not, the system says them.
     knows = "{% for tool in tools or [] %}[{{ tool['function']['name'] }}]{% endfor %}" + CHATML
     for template, told in ((knows, "[paint]"), (CHATML, '"name": "paint"')):
         place = write_decoder(tmp_path / str(len(told)), template=template, longest=1024, max_position_embeddings=1024)

@@ -115,12 +115,19 @@ def test_who_may_ask_gets_through_on_every_route(routes: list[Route]) -> None:
     assert ask(app, "GET", "/healthz", [("host", "[::1]:8642"), ("authorization", f"bearer  {TOKEN}")]).status == 200
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/fine_tuning/jobs", "/healthz", "/v1/nothing"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/chat/completions", "/v1/fine_tuning/jobs", "/healthz", "/v1/nothing", "/v1/uploads",
+        "/v1/uploads/x/complete", "/v1/uploads/x/y/parts", "/v1/uploads/x/parts/", "/v1/uploads//parts",
+    ],
+)  # fmt: skip
 def test_a_form_is_taken_by_uploads_only(path: str) -> None:
-    app = gated([Route(path, reached, methods=["POST"]), Route("/v1/files", reached, methods=["POST"])])
+    takers = ("/v1/files", "/v1/uploads/upload_x/parts")
+    app = gated([Route(one, reached, methods=["POST"]) for one in (path, *takers)])
     headers = [*GOOD, ("content-type", "multipart/form-data; boundary=x")]
     assert ask(app, "POST", path, headers, b"--x--").status == 415
-    assert ask(app, "POST", "/v1/files", headers, b"--x--").status == 200
+    assert [ask(app, "POST", one, headers, b"--x--").status for one in takers] == [200, 200]
 
 
 def test_a_websocket_is_closed_at_once() -> None:

@@ -30,6 +30,12 @@ def write_rows(place: Path, rows: list[dict[str, Any]]) -> Path:
     return place
 
 
+METHOD: Any = {
+    "type": "supervised",
+    "supervised": {"hyperparameters": {"n_epochs": 2, "batch_size": 8, "learning_rate_multiplier": "auto"}},
+}
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base, rows to learn from, and others."""
@@ -65,8 +71,7 @@ def tuned(client: openai.OpenAI, files: tuple[str, str]) -> Any:
     """A job that has succeeded."""
     job = client.fine_tuning.jobs.create(
         model="tiny", training_file=files[0], validation_file=files[1], suffix="demo", seed=5, metadata={"a": "b"},
-        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2, "batch_size": 8,
-                                                                         "learning_rate_multiplier": "auto"}}},
+        method=METHOD,
     )  # fmt: skip
     assert job.status in ("validating_files", "queued", "running")
     return until(client, job.id, "succeeded")
@@ -143,6 +148,22 @@ def test_its_model_and_its_checkpoints_answer(client: openai.OpenAI, tuned: Any)
         assert reply.usage is not None
         assert 0 < reply.usage.completion_tokens <= 8
         assert reply.choices[0].finish_reason in ("stop", "length")
+
+
+def test_a_tuned_model_is_tuned_again(client: openai.OpenAI, files: tuple[str, str], tuned: Any) -> None:
+    # The same rows in the same steps: what was learned shows in the first one.
+    asked: Any = {"training_file": files[0], "validation_file": files[1], "method": METHOD, "seed": 5}
+    made = client.fine_tuning.jobs.create(model=tuned.fine_tuned_model, suffix="again", **asked)
+    job = until(client, made.id, "succeeded")
+    assert job.model == tuned.fine_tuned_model
+    assert job.fine_tuned_model.startswith("ft:tiny:again:")
+    assert metrics(client, job.id)[0]["train_loss"] < metrics(client, tuned.id)[0]["train_loss"]
+    reply = client.chat.completions.create(model=job.fine_tuned_model, messages=ASKED, max_tokens=8, temperature=0)
+    assert reply.usage is not None
+    assert reply.usage.completion_tokens > 0
+    with pytest.raises(openai.BadRequestError) as fault:
+        client.fine_tuning.jobs.create(model="ft:tiny:again:none", training_file=files[0])
+    assert (fault.value.code, fault.value.param) == ("model_not_found", "model")
 
 
 def test_a_stream_says_what_the_whole_says(client: openai.OpenAI, tuned: Any) -> None:

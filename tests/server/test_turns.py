@@ -12,6 +12,9 @@ import pytest
 import torch
 from torch import nn
 
+from tests.fixtures.asgi import asked
+from tests.fixtures.server_parts import bare_app
+from tunesmith.server import health_api
 from tunesmith.server.faults import ApiFault
 from tunesmith.server.settings import Settings
 from tunesmith.server.turns import Stop, Stopped, Turns
@@ -169,4 +172,30 @@ def test_faults_of_the_work_come_out_as_they_are(tmp_path: Path) -> None:
     stop.set()
     with pytest.raises(Stopped):
         stop.check()
+    line.close()
+
+
+def test_who_is_computed_and_who_waits_is_measured(tmp_path: Path) -> None:
+    app = bare_app(tmp_path, health_api.routes())
+    line, model = turns(tmp_path), Layers(1)
+    app.state.server.extra["turns"] = line
+
+    async def measured() -> dict[str, float]:
+        text = (await asked(app, "GET", "/metrics")).body.decode()
+        lines = [line.split() for line in text.splitlines() if line.startswith("tunesmith_turns")]
+        return {name: float(value) for name, value in lines}
+
+    async def run() -> None:
+        held = asyncio.ensure_future(line.take(request(), str(tmp_path), through(model)))
+        await begun(model)
+        others = [asyncio.ensure_future(line.take(request(), str(tmp_path), lambda _stop: 1)) for _ in range(2)]
+        others.append(asyncio.ensure_future(line.take(request(), "another", lambda _stop: 1)))
+        assert await others[-1] == 1
+        assert await measured() == {"tunesmith_turns_taken": 1, "tunesmith_turns_waiting": 2}
+        model.go.release()
+        await asyncio.gather(held, *others)
+        assert await measured() == {"tunesmith_turns_taken": 0, "tunesmith_turns_waiting": 0}
+        assert str(tmp_path) not in (await asked(app, "GET", "/metrics")).body.decode()
+
+    asyncio.run(run())
     line.close()

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 
 from tests.fixtures.sounds import RATE, Wave, sentences, speechlike, tone
-from tunesmith.speech.likeness import LEAST_FRAMES, PrintIndex, alike, difference, sound_print
+from tunesmith.speech.likeness import (
+    LEAST_FRAMES,
+    MOST_DIFFERENCE,
+    SOUNDING,
+    SURE_FRAMES,
+    PrintIndex,
+    alike,
+    difference,
+    most_difference,
+    sound_print,
+)
 from tunesmith.speech.measures import FLOOR_DB, frame_levels_db, measure
 
 
@@ -153,6 +163,25 @@ def test_other_recordings_are_not_alike() -> None:
     assert PrintIndex([]).find(prints[0]) == []
 
 
+def test_a_word_is_known_again_when_louder_and_no_other_is_taken_for_it() -> None:
+    waves = [wave for seed in range(60) if 24 <= sounding(wave := talk(seed, 2)) < SURE_FRAMES]
+    assert len(waves) > 30
+    prints = [sound_print(wave) for wave in waves]
+    index = PrintIndex(prints)
+    assert [index.find(sound_print(0.6 * wave)) for wave in waves] == [[n] for n in range(len(waves))]
+    assert all(alike(one, sound_print(0.6 * wave)) for one, wave in zip(prints, waves, strict=True))
+    assert not [(a, b) for a in range(len(prints)) for b in range(a) if alike(prints[a], prints[b])]
+
+
+def sounding(wave: Wave) -> int:
+    return int(np.count_nonzero(sound_print(wave) & SOUNDING))
+
+
+def test_fewer_frames_must_agree_the_better() -> None:
+    shares = most_difference(np.array([0, LEAST_FRAMES, 36, SURE_FRAMES, 1_000]))
+    assert shares[0] < 0 < shares[1] < 0.01 < shares[2] < shares[3] == shares[4] == MOST_DIFFERENCE
+
+
 def test_silence_and_little_sound_are_alike_to_nothing() -> None:
     silent = sound_print(np.zeros(3 * RATE, dtype=np.float32))
     short = sound_print(speechlike("ab"))
@@ -160,8 +189,8 @@ def test_silence_and_little_sound_are_alike_to_nothing() -> None:
     assert not alike(short, short)
     assert PrintIndex([silent, short]).find(silent) == []
     long = sound_print(talk(3))
-    assert difference(long, long, 0) == 0
-    assert difference(long, long, len(long) - LEAST_FRAMES + 1) == 1
+    assert difference(long, long, 0)[0] == 0
+    assert difference(long, long, len(long) - LEAST_FRAMES + 1)[0] == 1
 
 
 def test_recordings_that_share_a_half_are_not_the_same() -> None:

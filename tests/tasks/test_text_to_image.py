@@ -3,148 +3,53 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import yaml
-from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from tests.fixtures import small_pipelines
-from tunesmith import check_task, fine_tune
+from tests.fixtures import generation, small_pipelines
+from tests.fixtures.generation import (
+    PRIOR,
+    SUBJECT,
+    Place,
+    events,
+    moved,
+    picture_by_diffusers,
+    pipeline,
+    predicted,
+    read_picture,
+    receipt,
+    receipts,
+    three_stages,
+    weights_at,
+)
 from tunesmith.apart import predicted_apart
-from tunesmith.check import CHECKS
 from tunesmith.cli.using import predict as predict_command
-from tunesmith.data.loader import Address, Loader
-from tunesmith.data.source import read_rows
-from tunesmith.diffusion.prior import missing, prior_rows, write_prior
-from tunesmith.diffusion.scores import pack_picture, unpack_picture
+from tunesmith.data.loader import Address
+from tunesmith.diffusion.scores import unpack_picture
 from tunesmith.errors import UserError
 from tunesmith.export import export
-from tunesmith.find_rate import find_rate
-from tunesmith.journey import Hooks
 from tunesmith.machine import cache_folder
-from tunesmith.model.diffusion_noise import draw
-from tunesmith.model.diffusion_sampling import start
-from tunesmith.model.latent_diffusion import scaled
-from tunesmith.model.pretrained import diffusers
-from tunesmith.model.weights import resolve
-from tunesmith.plan import make_plan
 from tunesmith.predict import predict
-from tunesmith.prepare import prepare
 from tunesmith.prove import load_task
-from tunesmith.recipe import ModelSection, read_recipe
-from tunesmith.registry import find_task
 from tunesmith.rescore import rescore
-from tunesmith.train.caching import encoding_fingerprint
 from tunesmith.train.engine import LocalEngine
-
-TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
-WIDE = [*TARGETS, "q_proj", "k_proj", "v_proj", "out_proj"]
-LORA = {"kind": "lora", "r": 2, "targets": TARGETS}
-SUBJECT = {"prompt": "a photo of sks dog", "token": "sks", "subject": "dog"}
-NEW = {"prompt": "a photo of <disc> dog", "token": "<disc>", "subject": "dog", "learn_token": True}
-PRIOR = {"prompt": "a photo of a dog", "pictures": 3, "weight": 0.5}
-
-
-@dataclass
-class Place:
-    """A folder with models and data, and the finished runs in it."""
-
-    root: Path
-    said: dict[str, list[str]] = field(default_factory=dict)
-
-    def recipe(
-        self,
-        name: str,
-        *,
-        model: str = "sd",
-        data: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] = SUBJECT,
-        stages: Sequence[Any] = ({"train": "adapter", "epochs": 2, "lr": 1e-2},),
-        adapter: Mapping[str, Any] | None = LORA,
-        **sections: Any,
-    ) -> Path:
-        """Write a recipe."""
-        clip = str(self.root / "clip")
-        values: dict[str, Any] = {
-            "task": "text-to-image",
-            "model": str(self.root / model),
-            "data": {"train": str(self.root / "photos"), "eval": str(self.root / "prompts.jsonl"), "validation": 0}
-            | dict(data or {}),
-            "options": {"size": 32, "steps": 2, "guidance": 3.0, "encoder": clip, "text_scorer": clip}
-            | {"samples": {"rows": 2, "epochs": 2}}
-            | dict(options),
-            "stages": list(stages),
-            "batch": {"rows": 4, "eval_rows": 4},
-            "run": {"folder": str(self.root / "runs"), "name": name, "keep": 100},
-            **({"adapter": dict(adapter)} if adapter else {}),
-            **sections,
-        }
-        file = self.root / f"{name}.yaml"
-        file.write_text(yaml.safe_dump(values), encoding="utf-8")
-        return file
-
-    def tune(self, recipe: Path, *settings: str) -> Any:
-        """A finished run; what it said is kept."""
-        lines = self.said.setdefault(recipe.stem, [])
-        return fine_tune(recipe, settings, hooks=Hooks(say=lines.append))
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    root = tmp_path_factory.mktemp("generation")
-    for family in ("sd", "sd2", "sdxl", "sd3"):
-        small_pipelines.write(root / family, family)
-    index = json.loads((root / "sd2" / "model_index.json").read_text())
-    # As many copies of Stable Diffusion are: it names a checker, and has none.
-    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
-    (root / "sd2" / "model_index.json").write_text(json.dumps(index))
-    small_pipelines.clip_folder(root / "clip")
-    small_pipelines.photos(root / "photos")
-    small_pipelines.captioned(root / "captioned")
-    small_pipelines.prompts_file(root / "prompts.jsonl")
-    new = [text.replace("sks", "<disc>") for text in small_pipelines.PROMPTS]
-    small_pipelines.prompts_file(root / "new.jsonl", new)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TUNESMITH_CACHE", str(root / "cache"))
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        patch.setenv("OMP_NUM_THREADS", "1")
-        yield Place(root)
+    with generation.made(tmp_path_factory.mktemp("generation")) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
 def subject(place: Place) -> Any:
-    """DreamBooth: LoRA on the denoiser, class pictures, an offset, three buckets in a batch."""
-    options = SUBJECT | {"prior": PRIOR, "noise_offset": 0.1}
-    stages = [{"train": "adapter", "epochs": 4, "lr": 1e-2}]
-    return place.tune(place.recipe("subject", options=options, stages=stages))
-
-
-THREE = (
-    {"train": "head", "epochs": 2, "lr": 5e-2},
-    {"train": "adapter", "within": ["denoiser"], "epochs": 2, "lr": 1e-2},
-    {"train": "adapter", "epochs": 2, "lr": 1e-2},
-)
-
-
-def three_stages(place: Place, name: str) -> Path:
-    """A token, then the denoiser's adapter, then both adapters."""
-    return place.recipe(
-        name,
-        data={"eval": str(place.root / "new.jsonl")},
-        options=NEW | {"text_encoder": True, "prior": PRIOR},
-        stages=THREE,
-        adapter=LORA | {"targets": WIDE},
-        run={"folder": str(place.root / "runs"), "name": name, "keep": 100, "checkpoint_steps": 1},
-    )
+    return generation.subject(place)
 
 
 @pytest.fixture(scope="module")
@@ -154,72 +59,17 @@ def token(place: Place, subject: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def captions(place: Place) -> Any:
-    """Captioned pictures, all weights of a denoiser that answers v, drawn crops and captions in two views."""
-    options = {"caption_dropout": 0.4, "crop": "random", "flip": True, "views": 2, "text_scorer": None}
-    data = {"train": str(place.root / "captioned"), "eval": 0.25}
-    stages = [{"train": "all", "epochs": 4, "lr": 1e-3}]
-    recipe = place.recipe("captions", model="sd2", data=data, options=options, stages=stages, adapter=None)
-    return place.tune(recipe)
+    return generation.captions(place)
 
 
 @pytest.fixture(scope="module")
 def large(place: Place) -> Any:
-    """SDXL: a new token in both encoders, adapters in all three parts."""
-    recipe = place.recipe(
-        "large",
-        model="sdxl",
-        data={"eval": str(place.root / "new.jsonl")},
-        options=NEW | {"text_encoder": True, "samples": {"rows": 0}},
-        adapter=LORA | {"targets": WIDE},
-    )
-    return place.tune(recipe)
+    return generation.large(place)
 
 
 @pytest.fixture(scope="module")
 def flow(place: Place) -> Any:
-    """SD3: a transformer that answers a flow."""
-    options, stages = SUBJECT | {"samples": {"rows": 0}}, [{"train": "adapter", "epochs": 4, "lr": 0.2}]
-    return place.tune(place.recipe("flow", model="sd3", options=options, stages=stages))
-
-
-def events(run: Any, kind: str) -> list[dict[str, Any]]:
-    found = (json.loads(line) for line in (run.folder / "events.jsonl").read_text(encoding="utf-8").splitlines())
-    return [event for event in found if event["kind"] == kind]
-
-
-def receipts(run: Any) -> dict[str, bool]:
-    return {one["promise"]: one["holds"] for one in run.read_json("receipts.json")}
-
-
-def receipt(run: Any, name: str) -> dict[str, Any]:
-    return next(one for one in run.read_json("receipts.json") if one["promise"] == name)
-
-
-def seed_of(row_id: str, options_seed: int = 0) -> int:
-    """What a row's noise is drawn from when its picture is made."""
-    return ((Address(0, 0, 0).digest("fixed noise", row_id) >> 2) + 7919 * options_seed) % (1 << 62)
-
-
-def picture_by_diffusers(pipe: Any, prompt: str, row_id: str, *, steps: int = 2, guidance: float = 3.0) -> np.ndarray:
-    """From the noise that ``predict`` begins with."""
-    pipe.set_progress_bar_config(disable=True)
-    found = pipe(
-        prompt, height=32, width=32, num_inference_steps=steps, guidance_scale=guidance, output_type="np",
-        latents=start([seed_of(row_id)], (4, 16, 16)),
-    )  # fmt: skip
-    return (np.asarray(found.images[0]) * 255).round().astype(int)
-
-
-pipeline = small_pipelines.read
-
-
-def read_picture(place: str) -> np.ndarray:
-    return np.asarray(Image.open(place)).astype(int)
-
-
-def predicted(run: Any, prompt: str) -> np.ndarray:
-    """Of the row that a plain prompt becomes: its id is 1."""
-    return read_picture(predict(run, [prompt], device="cpu")[0]["prediction"])
+    return generation.flow(place)
 
 
 # What a run shows
@@ -295,58 +145,7 @@ def test_class_pictures_are_made_once_and_kept(place: Place, subject: Any, token
     assert np.abs(read_picture(str(files[1])) - wanted).max() <= 1
 
 
-def test_what_decides_class_pictures_decides_their_folder(place: Place) -> None:
-    kind, source = find_task("text-to-image"), resolve(ModelSection(name=str(place.root / "sd")))
-
-    def folder(side: int = 32, weights: Any = source, **changes: Any) -> Path:
-        options = kind.Options.model_validate(SUBJECT | {"prior": PRIOR} | changes)
-        return Path(prior_rows(options, weights, side)[0]["image"]).parent  # type: ignore[arg-type]
-
-    other = resolve(ModelSection(name=str(place.root / "sd2")))
-    places = [
-        folder(), folder(side=16), folder(weights=other), folder(steps=3), folder(guidance=2.0), folder(seed=1),
-        folder(prior=PRIOR | {"prompt": "a dog"}),
-    ]  # fmt: skip
-    assert len(set(places)) == len(places)
-    assert folder(prior=PRIOR | {"weight": 2.0}, min_snr=None) == places[0]
-
-
-def test_class_pictures_that_are_interrupted_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tunesmith.diffusion.prior.AT_ONCE", 2)
-    rows = [{"id": f"class-{n}", "image": str(tmp_path / f"{n}.png"), "text": "a dog", "prior": True} for n in range(5)]
-    asked: list[str] = []
-
-    def said(some: Sequence[Any]) -> list[Any]:
-        if len(asked) == 2 and not (tmp_path / "stopped").exists():
-            (tmp_path / "stopped").touch()
-            raise KeyboardInterrupt
-        asked.extend(row["id"] for row in some)
-        assert all(row["image"] == "" for row in some)
-        return [pack_picture(np.full((8, 8, 3), int(row["id"][-1]), np.uint8)) for row in some]
-
-    with pytest.raises(KeyboardInterrupt):
-        write_prior(said, missing(rows))
-    assert [row["id"] for row in missing(rows)] == ["class-2", "class-3", "class-4"]
-    write_prior(said, missing(rows))
-    assert asked == [f"class-{n}" for n in range(5)]
-    assert missing(rows) == []
-    assert sorted(file.name for file in tmp_path.glob("*.*")) == [f"{n}.png" for n in range(5)]
-    assert read_picture(str(tmp_path / "4.png")).max() == 4
-
-
 # Stages
-
-
-def weights_at(run: Any, step: int) -> dict[str, torch.Tensor]:
-    return load_file(run.folder / "checkpoints" / f"step-{step:09d}" / "weights.safetensors")
-
-
-def moved(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]) -> set[str]:
-    """Which of token, denoiser and text encoder changed."""
-    names = {name for name in after if name not in before or not torch.equal(before[name], after[name])}
-    kinds = {"rows": lambda n: n.endswith(".rows"), "denoiser": lambda n: n.startswith("denoiser.")}
-    found = {kind for kind, is_it in kinds.items() for name in names if is_it(name)}
-    return found | {"texts" for name in names if name.startswith("texts.") and not name.endswith(".rows")}
 
 
 def test_a_token_then_the_denoiser_then_both(token: Any) -> None:
@@ -415,20 +214,7 @@ def test_large_pipelines_and_transformers_are_learned(large: Any, flow: Any, pla
     assert parts == {"unet", "text_encoder", "text_encoder_2"}
 
 
-# What is drawn, and the cache
-
-
-def test_what_is_drawn_keeps_the_cache_in_views_and_else_the_plan_says_why_not(place: Place) -> None:
-    kind, source = find_task("text-to-image"), resolve(ModelSection(name=str(place.root / "sd")))
-    drawn = ({"caption_dropout": 0.5}, {"crop": "random"}, {"flip": True})
-    assert [kind(kind.Options.model_validate(one), source).random for one in (*drawn, {})] == [True, True, True, False]
-    for views in (3, 0):
-        recipe = place.recipe("views", options=SUBJECT | drawn[0] | drawn[1] | {"views": views})
-        plan = make_plan(prepare(read_recipe(recipe)))
-        decided = next(one for one in plan.decisions if one["what"].startswith("cache in stage 1"))
-        assert decided["value"] == ("on" if views else "off")
-        assert plan.stages[0]["cache"]["use"] == (views > 0)
-    assert decided["reason"] == "rows are augmented anew every epoch"
+# What is drawn
 
 
 def test_caption_dropout_and_crops_come_from_the_rows_own_draw(captions: Any, place: Place) -> None:
@@ -447,120 +233,6 @@ def test_caption_dropout_and_crops_come_from_the_rows_own_draw(captions: Any, pl
     # Of a class picture the caption stays.
     kept = [task.encode(row | {"prior": True}, Address(0, 0, n).rng("row", "7")) for n in range(20)]
     assert all(torch.equal(one["tokens"]["text_encoder"], full["text_encoder"]) for one in kept)
-
-
-def test_another_tokenizer_is_another_cache(place: Place, tmp_path: Path) -> None:
-    """Texts are read otherwise, though every weight is the same; the scheduler decides nothing that is kept."""
-    shutil.copytree(place.root / "sd", tmp_path / "sd")
-    before = encoding_fingerprint(world(place, "sd").task)
-    kind = find_task("text-to-image")
-
-    def fingerprint() -> str:
-        task = world(place, "sd").task
-        return encoding_fingerprint(kind(task.options, resolve(ModelSection(name=str(tmp_path / "sd"))), task.facts))
-
-    assert fingerprint() == before
-    (tmp_path / "sd" / "scheduler" / "scheduler_config.json").write_text("{}")
-    assert fingerprint() == before
-    file = next((tmp_path / "sd" / "tokenizer").glob("tokenizer.json"))
-    file.write_text(file.read_text().replace('"<|endoftext|>"', '"<|end|>"'))
-    assert fingerprint() != before
-
-
-# The loss
-
-
-def world(place: Place, family: str, **options: Any) -> Any:
-    """A task with its model, and rows of three sizes."""
-    kind = find_task("text-to-image")
-    values = {"size": 32, "encoder": str(place.root / "clip")} | SUBJECT | options
-    read: Any = kind.Options.model_validate(values)
-    task: Any = kind(read, resolve(ModelSection(name=str(place.root / family))))
-    shape = kind.row_shape(read)
-    rows = list(read_rows(str(place.root / "photos"), shape=shape))
-    task.folders = (place.root / "photos",)
-    task.facts = task.survey(rows)
-    loader = Loader(rows, task.encode, task.collate, length=task.length, seeded=True)
-    return SimpleNamespace(task=task, rows=rows, loader=loader, model=task.load())
-
-
-@torch.no_grad()
-def test_buckets_in_one_batch_give_the_loss_of_each_alone(place: Place) -> None:
-    here = world(place, "sdxl", noise_offset=0.1)
-    address = Address(3, 0, 1)
-    batch = here.loader.batch(range(6), address)
-    assert len(set(batch["size"])) == 3
-    together = float(here.task.loss(here.model, batch)["pictures"])
-    alone = [float(here.task.loss(here.model, here.loader.batch([i], address))["pictures"]) for i in range(6)]
-    assert together == pytest.approx(sum(alone), rel=1e-5)
-    assert len({round(one, 6) for one in alone}) == 6
-    # Another epoch draws other noise, and the same one the same.
-    assert float(here.task.loss(here.model, here.loader.batch([0], Address(3, 0, 2)))["pictures"]) != alone[0]
-    assert float(here.task.loss(here.model, here.loader.batch([0], Address(3, 0, 1)))["pictures"]) == alone[0]
-
-
-@pytest.mark.parametrize(("family", "gamma"), [("sd", None), ("sd", 5.0), ("sd2", 5.0), ("sd3", 5.0)])
-@torch.no_grad()
-def test_the_loss_is_that_of_diffusers_training_script(family: str, gamma: float | None, place: Place) -> None:
-    """Written out with the pipeline's own parts, for the noise that the row draws."""
-    here, address = world(place, family, min_snr=gamma), Address(0, 0, 0)
-    batch, pipe = here.loader.batch([0], address), pipeline(place.root / family)
-    height, width = batch["size"][0]
-    drawn = draw(batch["seed"].tolist(), (4, height // 2, width // 2))
-    posterior = pipe.vae.encode(scaled(batch["pixels"][0][None])).latent_dist
-    latents = posterior.mean + posterior.std * drawn.posterior
-    if family == "sd3":
-        level = here.task.schedule.times(drawn.place)
-        clean = (latents - pipe.vae.config.shift_factor) * pipe.vae.config.scaling_factor
-        states, _, pooled, _ = pipe.encode_prompt(*[SUBJECT["prompt"]] * 3, do_classifier_free_guidance=False)
-        noisy = (1 - level) * clean + level * drawn.noise
-        said = pipe.transformer(noisy, states, pooled, level * 1000).sample
-        wanted = (said - (drawn.noise - clean)).square().mean()
-    else:
-        clean = latents * pipe.vae.config.scaling_factor
-        time = (drawn.place * 1000).long()
-        states = pipe.encode_prompt(SUBJECT["prompt"], "cpu", 1, False)[0]
-        scheduler = diffusers().DDPMScheduler.from_config(pipe.scheduler.config)
-        said = pipe.unet(scheduler.add_noise(clean, drawn.noise, time), time, states).sample
-        v = family == "sd2"
-        target = scheduler.get_velocity(clean, drawn.noise, time) if v else drawn.noise
-        ratio = scheduler.alphas_cumprod[time] / (1 - scheduler.alphas_cumprod[time])
-        weight = 1.0 if gamma is None else ratio.clamp(max=gamma) / (ratio + 1 if v else ratio)
-        wanted = ((said - target).square().mean() * weight).sum()
-    found = here.task.loss(here.model, batch)["pictures"]
-    assert float(found) == pytest.approx(float(wanted), rel=1e-4)
-
-
-@torch.no_grad()
-def test_a_class_picture_counts_by_its_weight(place: Place) -> None:
-    here = world(place, "sd", prior=PRIOR)
-    rows = [here.rows[0] | {"prior": flag} for flag in (False, True)]
-    loader = Loader(rows, here.task.encode, here.task.collate, length=here.task.length, seeded=True)
-    ours, theirs = (
-        float(here.task.loss(here.model, loader.batch([at], Address(0, 0, 0)))["pictures"]) for at in (0, 1)
-    )
-    assert theirs == pytest.approx(0.5 * ours)
-
-
-def test_a_class_picture_that_is_gone_is_no_black_one(place: Place) -> None:
-    here = world(place, "sd", prior=PRIOR)
-    gone = {"id": "class-0", "image": "gone.png", "text": "a dog", "height": 32, "width": 32, "prior": True}
-    with pytest.raises(UserError, match=r"there is no picture 'gone\.png'"):
-        here.task.encode(gone)
-    here.task.skeleton()
-    assert not here.task.encode(gone)["pixels"].any()
-
-
-@torch.no_grad()
-def test_the_validation_loss_has_its_own_noise_and_times(place: Place) -> None:
-    here = world(place, "sd")
-    batch = here.loader.batch(range(3))
-    once, again = here.task.validate(here.model, batch), here.task.validate(here.model, here.loader.batch(range(3)))
-    alone = here.task.validate(here.model, here.loader.batch([1]))
-    assert once == again
-    assert alone[0]["loss"] == pytest.approx(once[1]["loss"], rel=1e-5)
-    prompt = Loader([{"id": "1", "text": "a tree", "image": ""}], here.task.encode, here.task.collate, seeded=True)
-    assert set(here.task.validate(here.model, prompt.batch([0]))[0]) == {"probe"}
 
 
 # The saved model
@@ -730,34 +402,3 @@ def test_a_run_is_scored_again(captions: Any) -> None:
     again, scores = rescore(captions), captions.read_json("scores.json")
     assert again["tuned"] == pytest.approx(scores["tuned"], rel=1e-5)
     assert again["base"] == pytest.approx(scores["base"], rel=1e-5)
-
-
-@pytest.mark.heavy
-def test_a_rate_is_found_on_class_pictures_that_are_there(place: Place, tmp_path: Path) -> None:
-    options = SUBJECT | {"prior": PRIOR | {"prompt": "a dog", "pictures": 1}}
-    _, drawn = find_rate(place.recipe("rate", options=options), out=tmp_path / "rate.svg")
-    assert drawn.stat().st_size > 500
-    kept = [file for file in cache_folder("class-pictures").rglob("*.png") if len(list(file.parent.iterdir())) == 1]
-    assert len(kept) == 1
-
-
-# The contract
-
-
-@pytest.mark.parametrize(
-    ("family", "options"),
-    [("sd", {"metric": "picture_fidelity", "text_encoder": True}), ("sd2", {"flip": True}), ("sdxl", {}), ("sd3", {})],
-)
-@pytest.mark.heavy
-def test_the_task_keeps_the_contract(family: str, options: dict[str, Any], place: Place) -> None:
-    kind = find_task("text-to-image")
-    values = {"size": 16, "steps": 2, "encoder": str(place.root / "clip"), "metric": "loss"} | options
-    shape = kind.row_shape(kind.Options.model_validate(values))
-    found = read_rows(str(place.root / "captioned"), shape=shape)
-    rows = [dict(row) | {"image": str(place.root / "captioned" / row["image"])} for row in found]
-    # In sixty steps from random weights a denoiser learns to answer noise, and not yet the velocity.
-    checks = [check for check in CHECKS if not (check == "learns" and family == "sd2")]
-    source = resolve(ModelSection(name=str(place.root / family)))
-    report = check_task(kind, rows, source=source, options=values, checks=checks)
-    assert not report.failures, str(report)
-    assert {result.name for result in report.results if result.status != "passed"} == {"cache-head"}, str(report)

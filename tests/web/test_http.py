@@ -43,6 +43,13 @@ class Scripted(FakeService):
         return 404, {"code": "object_not_found", "message": "Nothing here."}
 
 
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("https_proxy", "http_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
@@ -423,18 +430,3 @@ def test_a_wait_ends_when_another_thread_says_so() -> None:
         clock.sleep(60)
     clock.start()
     clock.sleep(0)
-
-
-@pytest.mark.parametrize("proxy", ["", "http://proxy.example:3128"])
-def test_a_proxy_that_is_not_used_is_said_where_nothing_answers(
-    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, proxy: str
-) -> None:
-    for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HTTPS_PROXY", proxy)
-    gone = Scripted(clock)
-    base = gone.base
-    gone.stop()
-    with pytest.raises(HttpFault) as fault:
-        Client(base, replace(FAST, attempts=2), clock=clock).get("/ok")
-    assert ("HTTPS_PROXY is not used" in str(fault.value)) is bool(proxy)

@@ -44,6 +44,7 @@ class SeenPicture:
         probabilities: float32 [height, width, classes].
         given: Class of each cell as labelled, int64 [height, width].
         stride: Pixels of the network's input a cell is high and wide.
+        maps: Features of the cells, float32 [height, width, features].
     """
 
     at: int
@@ -51,6 +52,7 @@ class SeenPicture:
     probabilities: Floats
     given: Numbers
     stride: int
+    maps: Floats
 
 
 class NoMaps(Exception):
@@ -96,7 +98,7 @@ def seen_pictures(data: AuditData, classes: int, given: CellClasses, seed: int =
         grid = np.asarray(said.reshape(height, width, classes), dtype=np.float32)
         stride = round(batch["pixels"].shape[-2] / height)
         data.progress("looking at parts of pictures", len(chosen) + number + 1, 2 * len(chosen))
-        yield SeenPicture(int(at), batch, grid, given(batch, (height, width)), stride)
+        yield SeenPicture(int(at), batch, grid, given(batch, (height, width)), stride, maps.numpy())
 
 
 def _some_cells(known: Numbers, rng: np.random.Generator) -> Numbers:

@@ -1,7 +1,9 @@
-"""Boxes that are wrong, told by heads over cells that learned from other pictures: swapped, askew, missing.
+"""Boxes that are wrong, told by heads that learned from other pictures: swapped, askew, missing.
 
-A cell inside a box has its class, one outside has none. What the heads of other pictures see in a box, around it, and
-where there is no box, is held against the boxes. It reads no file.
+A cell inside a box has its class, one outside has none. What the heads of other pictures see around a box, and where
+there is no box, is held against the boxes. Classes are told by heads over whole objects: the mean features of each box,
+beside those of places that look like an object and have no box, so that a box of something else is not given the class
+that it is the least unlike. It reads no file.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from numpy.typing import NDArray
 
 from tunesmith.audit.cells import NoMaps, SeenPicture, picture_limit_said, pieces, seen_pictures
 from tunesmith.audit.found import Found, Mark, Skipped, View, share_level
-from tunesmith.audit.label_noise import confident_joint, doubt
+from tunesmith.audit.label_noise import Doubt, confident_joint, doubt
+from tunesmith.audit.out_of_fold import LEAST_ROWS, Floats, Numbers, sifted
 
 if TYPE_CHECKING:
     from tunesmith.audit.data import AuditData
@@ -34,14 +37,35 @@ WARNING_SHARE = 0.01
 LEAST_BOXES = 20
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """Boxes of classes that have enough of them, as heads see them that learned from other pictures.
+
+    Args:
+        at: Their numbers in `_Boxes`, [boxes].
+        present: Numbers of these classes.
+        labels: Place of each box's class in ``present``, [boxes].
+        probabilities: Out of fold; the last is that of no object, float32 [boxes, classes + 1].
+        doubts: How probable it is that each is wrong, [boxes].
+    """
+
+    at: Numbers
+    present: list[int]
+    labels: Numbers
+    probabilities: Floats
+    doubts: Doubt
+
+
 @dataclass
 class _Boxes:
-    """What was gathered of all boxes."""
+    """What was gathered of all boxes, and of places without one that look like an object."""
 
     rows: list[int] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
-    shares: list[NDArray[np.float64]] = field(default_factory=list)
+    features: list[Floats] = field(default_factory=list)
+    bare_rows: list[int] = field(default_factory=list)
+    bare_features: list[Floats] = field(default_factory=list)
     sizes: list[float] = field(default_factory=list)
     askew: list[tuple[int, int, float, float]] = field(default_factory=list)
     missed: list[tuple[int, int, float, float, list[float]]] = field(default_factory=list)
@@ -53,9 +77,9 @@ def box_label_findings(data: AuditData) -> Iterator[Found | View | Skipped]:
     if not data.has_weights or not names:
         yield Skipped("box-errors", "boxes are judged by the network's maps, and the model's weights are not at hand")
         return
-    found, looked = _Boxes(), 0
+    found, looked, seed = _Boxes(), 0, data.prepared.source.recipe.run.seed
     try:
-        for seen in seen_pictures(data, len(names) + 1, cells_of_boxes, data.prepared.source.recipe.run.seed):
+        for seen in seen_pictures(data, len(names) + 1, cells_of_boxes, seed):
             _look(seen, found)
             looked += 1
     except NoMaps as why:
@@ -63,10 +87,11 @@ def box_label_findings(data: AuditData) -> Iterator[Found | View | Skipped]:
         return
     if said := picture_limit_said(data):
         yield Skipped("box-errors", said)
-    marks = [*_swapped(data, found, names), *_askew(data, found, names), *_missed(data, found, names)]
+    judged = _judged(found, seed)
+    marks = [*_swapped(data, found, judged, names), *_askew(data, found, names), *_missed(data, found, names)]
     marks.sort(key=lambda mark: -mark.score)
-    if found.labels:
-        yield _pairs(found, names)
+    if judged is not None:
+        yield _pairs(judged, names)
     if not marks:
         return
     rows = len({mark.row for mark in marks})
@@ -116,14 +141,10 @@ def _look(seen: SeenPicture, found: _Boxes) -> None:
         found.sizes.append(float((box[2] - box[0]) * (box[3] - box[1])))
         if crowd[i]:
             continue
-        inside = _cells_in(_inner(box), size)
-        of_class = seen.probabilities[inside][:, 1:].astype(np.float64) + 1e-6
-        shares = of_class.sum(0)
-        if len(of_class):
-            found.rows.append(seen.at)
-            found.numbers.append(i)
-            found.labels.append(int(labels[i]))
-            found.shares.append(shares / shares.sum())
+        found.rows.append(seen.at)
+        found.numbers.append(i)
+        found.labels.append(int(labels[i]))
+        found.features.append(seen.maps[_cells_in(_inner(box), size)].mean(0))
         others = np.delete(boxes, i, axis=0)
         gain, overlap = _better_place(box, total, others, size)
         found.askew.append((seen.at, i, gain, overlap))
@@ -136,6 +157,8 @@ def _look(seen: SeenPicture, found: _Boxes) -> None:
         ys, xs = np.nonzero(piece)
         place = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
         shares = seen.probabilities[piece][:, 1:].mean(0)
+        found.bare_rows.append(seen.at)
+        found.bare_features.append(seen.maps[piece].mean(0))
         found.missed.append(
             (seen.at, int(shares.argmax()), float(thing[piece].mean()), float(piece.sum()), (place * scale).tolist())
         )
@@ -211,16 +234,35 @@ def _overlaps(one: Boxes, other: Boxes) -> NDArray[np.float64]:
     return np.asarray(shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-9))
 
 
-def _swapped(data: AuditData, found: _Boxes, names: list[str]) -> Iterator[Mark]:
-    present = sorted(set(found.labels))
-    if len(found.labels) < LEAST_BOXES or len(present) < 2:
-        return
+def _judged(found: _Boxes, seed: int) -> _Judged | None:
+    """Every box held against what heads of other pictures see in it; None of few boxes, or of one class."""
+    counts = np.bincount(found.labels) if found.labels else np.zeros(0, dtype=np.int64)
+    present = [int(k) for k in np.flatnonzero(counts >= LEAST_ROWS)]
+    at = np.flatnonzero(np.isin(found.labels, present))
+    if len(at) < LEAST_BOXES or len(present) < 2:
+        return None
     index = {k: i for i, k in enumerate(present)}
-    labels = np.array([index[k] for k in found.labels])
-    shares = np.array(found.shares)[:, present]
-    doubts = doubt(labels, np.asarray(shares / shares.sum(1, keepdims=True), dtype=np.float32))
-    for i in np.flatnonzero(doubts.wrong >= WRONG):
-        row, looks = data.sides["train"][found.rows[i]], names[present[doubts.looks[i]]]
+    labels = np.array([index[found.labels[i]] for i in at], dtype=np.int64)
+    bare = len(found.bare_rows) if len(found.bare_rows) >= LEAST_ROWS else 0
+    inputs = np.stack([found.features[i] for i in at] + found.bare_features[:bare])
+    every = np.concatenate([labels, np.full(bare, len(present))])
+    # A picture is in one fold: what else it shows would tell the class of a box.
+    units = np.array([found.rows[i] for i in at] + found.bare_rows[:bare])
+    said = sifted(inputs, every, len(present) + 1, units, seed)
+    doubts = doubt(every, said)
+    boxes = slice(0, len(at))
+    own = Doubt(doubts.wrong[boxes], doubts.looks[boxes], doubts.rates, doubts.noise, doubts.sharpness)
+    return _Judged(at, present, labels, said[boxes], own)
+
+
+def _swapped(data: AuditData, found: _Boxes, judged: _Judged | None, names: list[str]) -> Iterator[Mark]:
+    if judged is None:
+        return
+    doubts, present = judged.doubts, judged.present
+    # What looks like no object is a matter of its place.
+    for n in np.flatnonzero((doubts.wrong >= WRONG) & (doubts.looks < len(present))):
+        i, looks = int(judged.at[n]), names[present[int(doubts.looks[n])]]
+        row = data.sides["train"][found.rows[i]]
         things = [dict(thing) for thing in row["objects"]]
         number = found.numbers[i]
         if number >= len(things):
@@ -228,7 +270,7 @@ def _swapped(data: AuditData, found: _Boxes, names: list[str]) -> Iterator[Mark]
         said = str(things[number]["label"])
         things[number]["label"] = looks
         note = f"class of box {number + 1}: said to be {said}, looks like {looks}"
-        yield Mark(str(row["id"]), "train", round(float(doubts.wrong[i]), 4), note, change={"objects": things})
+        yield Mark(str(row["id"]), "train", round(float(doubts.wrong[n]), 4), note, change={"objects": things})
 
 
 def _askew(data: AuditData, found: _Boxes, names: list[str]) -> Iterator[Mark]:
@@ -259,10 +301,12 @@ def _missed(data: AuditData, found: _Boxes, names: list[str]) -> Iterator[Mark]:
             yield Mark(str(row["id"]), "train", round(sure * 0.9, 4), note)
 
 
-def _pairs(found: _Boxes, names: list[str]) -> View:
-    labels, shares = np.array(found.labels), np.array(found.shares, dtype=np.float32)
-    joint = confident_joint(labels, shares)
-    beside = int(joint.issues.sum())
-    said = [f"{beside:,} of {len(labels):,} boxes look like another class than theirs to heads of other pictures."]
+def _pairs(judged: _Judged, names: list[str]) -> View:
+    shares = judged.probabilities[:, :-1] + 1e-6
+    joint = confident_joint(judged.labels, np.asarray(shares / shares.sum(1, keepdims=True), dtype=np.float32))
+    cells = np.zeros((len(names), len(names)), dtype=np.int64)
+    cells[np.ix_(judged.present, judged.present)] = joint.counts
+    beside, total = int(joint.issues.sum()), len(judged.labels)
+    said = [f"{beside:,} of {total:,} boxes look like another class than theirs to heads of other pictures."]
     title = "Classes of boxes (down) and what they surely look like (across)"
-    return View("box-pairs", title, "matrix", {"names": names, "cells": joint.counts.tolist()}, said=said)
+    return View("box-pairs", title, "matrix", {"names": names, "cells": cells.tolist()}, said=said)

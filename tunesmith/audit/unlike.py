@@ -27,6 +27,9 @@ LEAST_ROWS = 30
 NEIGHBOURS, MOST_KNOWN = 10, 10_000
 FAR, MOST_OUTLIERS = 2.8, 0.01
 """Robust deviations above the median from which on a row is like no other, and the most that are told."""
+SURELY_FAR, MOST_SURE = 3.5, 5
+"""One in a hundred is next to nothing of a small side: so many are told of it where they lie beyond the bar of Iglewicz
+and Hoaglin (1993)."""
 BEYOND = 0.99
 MAP_POINTS = 3000
 
@@ -83,7 +86,8 @@ def outlier_findings(data: AuditData, features: Features, near: Nearness) -> Ite
     for side, own in near.tenth.items():
         deviations = (own - median) / spread
         far = np.flatnonzero(deviations >= FAR)
-        far = far[np.argsort(-deviations[far], kind="stable")][: max(1, int(MOST_OUTLIERS * len(own)))]
+        sure = min(MOST_SURE, int(np.count_nonzero(deviations >= SURELY_FAR)))
+        far = far[np.argsort(-deviations[far], kind="stable")][: max(1, sure, int(MOST_OUTLIERS * len(own)))]
         count += len(far)
         for n in far.tolist():
             row = data.sides[side][int(features.at[side][n])]

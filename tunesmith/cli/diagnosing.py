@@ -58,6 +58,10 @@ def diagnose(
     prompt_price: Annotated[float, typer.Option(min=0, help="Price of a million prompt tokens.")] = 0.0,
     reply_price: Annotated[float, typer.Option(min=0, help="Price of a million tokens of replies.")] = 0.0,
     hour_price: Annotated[float, typer.Option(min=0, help="Price of an hour of the machine that tunes.")] = 0.0,
+    larger_prompt_price: Annotated[
+        float, typer.Option(min=0, help="Price of a million prompt tokens of the larger model.")
+    ] = 0.0,
+    larger_reply_price: Annotated[float, typer.Option(min=0, help="Price of a million tokens of its replies.")] = 0.0,
     currency: Annotated[str, typer.Option(help="Sign before the prices.")] = "",
     seed: Annotated[int, typer.Option(help="Of examples and orders.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
@@ -72,6 +76,8 @@ def diagnose(
     if page is not None and (page.is_dir() or not page.absolute().parent.is_dir()):
         # Known before an hour of asking, not after it.
         raise UserError("the page can't be written there", str(page), "name a file in a folder that exists")
+    if larger is None and (larger_prompt_price or larger_reply_price):
+        raise UserError("a price of a larger model is given and no such model", COMMAND, "name it by --larger")
     asked = read_items(items, limit=limit)
     learned = read_items(train) if train is not None else []
     wishes = Wishes(
@@ -93,7 +99,7 @@ def diagnose(
 
     assert wishes.wanted is not None
     setup = Setup(model, larger or "", str(documents or ""), learned, wishes.wanted.content, str(out))
-    prices = Prices(prompt_price, reply_price, hour_price, currency)
+    prices = Prices(prompt_price, reply_price, hour_price, currency, larger_prompt_price, larger_reply_price)
     return _told(evidence, setup, prices, page, as_json)
 
 

@@ -74,7 +74,9 @@ def retrieve(
     folder: IndexPath,
     query: Annotated[str, typer.Argument(help="A question, or words.", metavar="QUERY")],
     k: Annotated[int, typer.Option("--k", min=1, help="How many passages.")] = 5,
-    method: Annotated[str, typer.Option(help="fusion (words and vectors), bm25 (words) or vectors.")] = "fusion",
+    method: Annotated[
+        str, typer.Option(help="fusion (words and vectors), ranks (the same by ranks alone), bm25 (words) or vectors.")
+    ] = "fusion",
     label: Annotated[
         list[str] | None, typer.Option(help="Only documents with this label; repeatable.", metavar="NAME=VALUE")
     ] = None,

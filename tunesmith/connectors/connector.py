@@ -9,15 +9,31 @@ import hashlib
 import re
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, TypedDict
 
 from tunesmith.connectors.receipt import Receipt
 from tunesmith.connectors.resume import Ended, Entry, Fetched, Journal
 from tunesmith.errors import UserError
 from tunesmith.retrieval.document import Document, Unread
-from tunesmith.web.http import Client
+from tunesmith.web.http import Client, Limits
 from tunesmith.web.replies import HttpFault
+from tunesmith.web.waiting import Clock
+
+
+class Asking(TypedDict, total=False):
+    """How a service is asked, whichever it is.
+
+    Args:
+        limits: How hard; None, as without: what the connector knows that its service allows.
+        clock: Whose seconds count.
+        say: Told about long waits.
+    """
+
+    limits: Limits | None
+    clock: Clock | None
+    say: Callable[[str], None] | None
 
 
 class Connector(ABC):
@@ -98,6 +114,18 @@ class Connector(ABC):
         self._ended.keep(began if self.receipt.skipped else self.cursor, given, links)
         self._journal.end()
         self.receipt.finished = True
+
+    def client_of(self, base: str, limits: Limits, asking: Asking, **how: Any) -> Client:
+        """A client that counts into the receipt.
+
+        Args:
+            base: Address that it asks.
+            limits: How hard, where ``asking`` does not say.
+            asking: What the connector was told.
+            how: More that the client is to know (`Client`).
+        """
+        told: dict[str, Any] = {name: value for name, value in asking.items() if value is not None}
+        return Client(base, **{"limits": limits, "tally": self.receipt, **how, **told})
 
     def close(self) -> None:
         """Let connections go; asking opens them again."""

@@ -10,11 +10,12 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from tunesmith.connectors.connector import Connector, version_of
+from tunesmith.connectors.connector import Asking, Connector, version_of
 from tunesmith.connectors.content import Content, whole, without_pictures
 from tunesmith.connectors.drive_api import DriveApi, Json, asks_to_wait
 from tunesmith.connectors.google_token import SERVER, google_token
@@ -25,9 +26,8 @@ from tunesmith.retrieval.document import Document, Unread
 from tunesmith.retrieval.kinds import kind_of, refusal
 from tunesmith.retrieval.limits import Limits as Cost
 from tunesmith.retrieval.limits import size_fault
-from tunesmith.web.http import Authorize, Client, Limits
+from tunesmith.web.http import Authorize, Limits
 from tunesmith.web.replies import HttpFault
-from tunesmith.web.waiting import Clock
 
 API = "https://www.googleapis.com"
 GOOGLE = "application/vnd.google-apps."
@@ -66,10 +66,8 @@ class GoogleDrive(Connector):
         base: Of the API; ``GOOGLE_DRIVE_BASE_URL`` if None.
         token: Gives headers with credentials; from the environment if None (`google_token`).
         page_size: Of all lists, at most 1,000.
-        limits: How hard the API may be asked.
-        clock: Whose seconds count.
-        say: Told about long waits.
         content: Converts what is no plain text; one of its own if None.
+        asking: How the service is asked.
 
     Raises:
         UserError: No credentials.
@@ -83,29 +81,16 @@ class GoogleDrive(Connector):
         base: str | None = None,
         token: Authorize | None = None,
         page_size: int = 1000,
-        limits: Limits | None = None,
-        clock: Clock | None = None,
-        say: Callable[[str], None] | None = None,
         content: Content | None = None,
+        **asking: Unpack[Asking],
     ) -> None:
         self._folder = _folder_of(place)
         name = f"drive:{self._folder}" if self._folder else "drive"
         super().__init__(name, Receipt(name), kept)
         named = base or os.environ.get("GOOGLE_DRIVE_BASE_URL", "").strip()
         server = os.environ.get("GOOGLE_TOKEN_URL", "").strip() or SERVER
-        credentials = token or google_token(server, self.receipt, clock)
-
-        def client_of(address: str) -> Client:
-            return Client(
-                address,
-                limits or LIMITS,
-                authorize=credentials,
-                tally=self.receipt,
-                clock=clock,
-                throttled=asks_to_wait,
-                say=say,
-            )
-
+        credentials = token or google_token(server, self.receipt, asking.get("clock"))
+        client_of = partial(self.client_of, limits=LIMITS, asking=asking, authorize=credentials, throttled=asks_to_wait)
         self.client = client_of(named or API)
         self._api = DriveApi(self.client, client_of, page_size)
         self._content, self._cost = content or Content(), Cost()

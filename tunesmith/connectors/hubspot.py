@@ -9,12 +9,12 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from tunesmith.connectors.connector import Connector, version_of
+from tunesmith.connectors.connector import Asking, Connector, version_of
 from tunesmith.connectors.content import Content
 from tunesmith.connectors.hubspot_api import (
     KINDS,
@@ -30,9 +30,8 @@ from tunesmith.connectors.receipt import Parts, Receipt
 from tunesmith.connectors.resume import Entry, Fetched
 from tunesmith.errors import UserError
 from tunesmith.retrieval.document import Document, Unread
-from tunesmith.web.http import Client, Limits, credential
+from tunesmith.web.http import Limits, credential
 from tunesmith.web.replies import HttpFault
-from tunesmith.web.waiting import Clock
 
 API = "https://api.hubapi.com"
 # A private app may ask 100 times in 10 seconds, or more; batches are counted once.
@@ -69,10 +68,8 @@ class HubSpot(Connector):
         base: Of the API; ``HUBSPOT_BASE_URL`` if None.
         token: Of a private app; ``HUBSPOT_TOKEN`` if None.
         page_size: Of all lists, at most 100.
-        limits: How hard the API may be asked.
-        clock: Whose seconds count.
-        say: Told about long waits.
         content: Converts what is no plain text; one of its own if None.
+        asking: How the service is asked.
 
     Raises:
         UserError: No token.
@@ -86,22 +83,14 @@ class HubSpot(Connector):
         base: str | None = None,
         token: str | None = None,
         page_size: int = 100,
-        limits: Limits | None = None,
-        clock: Clock | None = None,
-        say: Callable[[str], None] | None = None,
         content: Content | None = None,
+        **asking: Unpack[Asking],
     ) -> None:
         name = f"hubspot:{place}" if place else "hubspot"
         super().__init__(name, Receipt(name), kept)
         secret = token or credential("HUBSPOT_TOKEN", "HubSpot", "make a private app that may read the CRM")
-        self.client = Client(
-            base or os.environ.get("HUBSPOT_BASE_URL") or API,
-            limits or LIMITS,
-            headers={"Authorization": f"Bearer {secret}"},
-            tally=self.receipt,
-            clock=clock,
-            say=say,
-        )
+        address = base or os.environ.get("HUBSPOT_BASE_URL") or API
+        self.client = self.client_of(address, LIMITS, asking, headers={"Authorization": f"Bearer {secret}"})
         self._api, self._content = HubSpotApi(self.client, page_size), content or Content()
         self._wanted = tuple(filter(None, (part.strip() for part in place.split(","))))
         self._host = self._portal = ""

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 from uuid import UUID
 
-from tunesmith.connectors.connector import Connector, version_of
+from tunesmith.connectors.connector import Asking, Connector, version_of
 from tunesmith.connectors.content import Content
 from tunesmith.connectors.notion_blocks import MEDIA, Rendering, page_address
 from tunesmith.connectors.notion_files import Attached
@@ -26,12 +26,13 @@ from tunesmith.connectors.receipt import Parts, Receipt
 from tunesmith.connectors.resume import Entry, Fetched
 from tunesmith.errors import UserError
 from tunesmith.retrieval.document import Document, Unread
-from tunesmith.web.http import Client, Limits, credential
+from tunesmith.web.http import Limits, credential
 from tunesmith.web.replies import HttpFault
-from tunesmith.web.waiting import Clock
 
 Read = TypeVar("Read")
 API, VERSION = "https://api.notion.com", "2025-09-03"
+# Notion allows three requests a second.
+LIMITS = Limits(rate=3.0, burst=3)
 TRIES = 4
 SETTLED_SECONDS = 120.0
 SHORTENED = 25
@@ -50,10 +51,8 @@ class Notion(Connector):
         base: Of the API; ``NOTION_BASE_URL`` if None.
         token: Of the integration; ``NOTION_TOKEN`` if None.
         page_size: Of all lists, at most 100.
-        limits: How hard the API may be asked; Notion allows three requests a second.
-        clock: Whose seconds count.
-        say: Told about long waits.
         content: Converts attached files; one of its own if None.
+        asking: How the service is asked.
 
     Raises:
         UserError: No token, or no such place.
@@ -69,24 +68,17 @@ class Notion(Connector):
         base: str | None = None,
         token: str | None = None,
         page_size: int = 100,
-        limits: Limits | None = None,
-        clock: Clock | None = None,
-        say: Callable[[str], None] | None = None,
         content: Content | None = None,
+        **asking: Unpack[Asking],
     ) -> None:
         self._place = _id_of(place)
         name = f"notion:{self._place}" if self._place else "notion"
         super().__init__(name, Receipt(name), kept)
         how = "make an integration at https://www.notion.so/my-integrations, connect it to the pages it may read"
         secret = token or credential("NOTION_TOKEN", "Notion", how)
-        self.client = Client(
-            base or os.environ.get("NOTION_BASE_URL") or API,
-            limits or Limits(rate=3.0, burst=3),
-            headers={"Authorization": f"Bearer {secret}", "Notion-Version": VERSION},
-            tally=self.receipt,
-            clock=clock,
-            say=say,
-        )
+        address = base or os.environ.get("NOTION_BASE_URL") or API
+        headers = {"Authorization": f"Bearer {secret}", "Notion-Version": VERSION}
+        self.client = self.client_of(address, LIMITS, asking, headers=headers)
         self._page_size, self._attached = page_size, Attached(self.client, content)
         # Pages and databases met, as the API gives them.
         self._objects: dict[str, Mapping[str, Any]] = {}

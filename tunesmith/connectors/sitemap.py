@@ -7,15 +7,15 @@ it is only read anew into a new folder.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 from urllib.parse import urljoin, urlsplit
 from urllib.robotparser import RobotFileParser
 from xml.parsers import expat
 
-from tunesmith.connectors.connector import Connector, version_of
+from tunesmith.connectors.connector import Asking, Connector, version_of
 from tunesmith.connectors.content import Content, whole
 from tunesmith.connectors.receipt import Parts, Receipt
 from tunesmith.connectors.resume import Entry, Fetched
@@ -23,11 +23,11 @@ from tunesmith.errors import UserError
 from tunesmith.retrieval.document import Document, Unread
 from tunesmith.retrieval.kinds import kind_of
 from tunesmith.web.addresses import origin_of
-from tunesmith.web.http import Client, Limits
+from tunesmith.web.http import Limits
 from tunesmith.web.replies import MIB, HttpFault, Reply, bare
-from tunesmith.web.waiting import Clock
 
 AGENT = "tunesmith"
+LIMITS = Limits(rate=2.0, burst=4)
 # What the protocol allows of one file.
 MOST_UNPACKED = 50 * MIB
 DEEPEST = 4
@@ -49,10 +49,8 @@ class Sitemap(Connector):
     Args:
         place: Address of the sitemap, or of the site: its robots.txt or /sitemap.xml then names it.
         kept: Folder of the resume file.
-        limits: How hard the site may be asked.
-        clock: Whose seconds count.
-        say: Told about long waits.
         content: Converts what is no plain text; one of its own if None.
+        asking: How the service is asked.
 
     Raises:
         UserError: It is no address.
@@ -63,17 +61,13 @@ class Sitemap(Connector):
         place: str,
         kept: Path | None = None,
         *,
-        limits: Limits | None = None,
-        clock: Clock | None = None,
-        say: Callable[[str], None] | None = None,
         content: Content | None = None,
+        **asking: Unpack[Asking],
     ) -> None:
         super().__init__(f"sitemap:{place}", Receipt(f"sitemap:{place}"), kept)
         self._origin = origin_of(place)
         self._place = place
-        self.client = Client(
-            str(self._origin), limits or Limits(rate=2.0, burst=4), tally=self.receipt, clock=clock, say=say
-        )
+        self.client = self.client_of(str(self._origin), LIMITS, asking)
         self._content, self._robots = content or Content(), RobotFileParser()
 
     def entries(self, known: Mapping[str, str]) -> Iterator[Entry | Unread | str]:

@@ -11,19 +11,18 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from tunesmith.connectors.connector import Connector, version_of
+from tunesmith.connectors.connector import Asking, Connector, version_of
 from tunesmith.connectors.content import Content
 from tunesmith.connectors.receipt import Parts, Receipt
 from tunesmith.connectors.resume import Entry, Fetched
 from tunesmith.errors import UserError
 from tunesmith.retrieval.document import Document, Unread
-from tunesmith.web.http import Client, Limits, credential
+from tunesmith.web.http import Limits, credential
 from tunesmith.web.replies import HttpFault
-from tunesmith.web.waiting import Clock
 
 PAGE = 100
 EXPORT_PAGE = 1000
@@ -45,10 +44,8 @@ class Zendesk(Connector):
         email: Whose API token it is; ``ZENDESK_EMAIL`` if None.
         page_size: Of all lists, at most 100.
         export_page_size: Of the export, at most 1,000.
-        limits: How hard the API may be asked.
-        clock: Whose seconds count.
-        say: Told about long waits.
         content: Converts what is no plain text; one of its own if None.
+        asking: How the service is asked.
 
     Raises:
         UserError: No token, or no subdomain.
@@ -64,10 +61,8 @@ class Zendesk(Connector):
         email: str | None = None,
         page_size: int = PAGE,
         export_page_size: int = EXPORT_PAGE,
-        limits: Limits | None = None,
-        clock: Clock | None = None,
-        say: Callable[[str], None] | None = None,
         content: Content | None = None,
+        **asking: Unpack[Asking],
     ) -> None:
         place = place or os.environ.get("ZENDESK_SUBDOMAIN", "").strip()
         base = base or os.environ.get("ZENDESK_BASE_URL", "").strip()
@@ -80,14 +75,8 @@ class Zendesk(Connector):
         secret = token or credential("ZENDESK_TOKEN", "Zendesk", how)
         person = os.environ.get("ZENDESK_EMAIL", "").strip() if email is None else email
         basic = base64.b64encode(f"{person}/token:{secret}".encode()).decode()
-        self.client = Client(
-            base or f"https://{place}.zendesk.com",
-            limits or LIMITS,
-            headers={"Authorization": f"Basic {basic}" if person else f"Bearer {secret}"},
-            tally=self.receipt,
-            clock=clock,
-            say=say,
-        )
+        headers = {"Authorization": f"Basic {basic}" if person else f"Bearer {secret}"}
+        self.client = self.client_of(base or f"https://{place}.zendesk.com", LIMITS, asking, headers=headers)
         self._page, self._export_page = page_size, export_page_size
         self._content = content or Content()
         self._people: dict[int, str] = {}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 from json.encoder import encode_basestring
@@ -92,6 +93,19 @@ def plain(value: Any) -> tuple[Any, bool]:
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
         return plain(value.item())
     return value, False
+
+
+def plain_columns(raw: Mapping[str, Any], used: Container[str], dropped: Counter[str]) -> dict[str, Any]:
+    """The columns of a row that nobody used, as far as they are JSON; ``dropped`` counts those that are not."""
+    kept: dict[str, Any] = {}
+    for name, value in raw.items():
+        if name not in used:
+            item, whole = plain(value)
+            if whole:
+                kept[name] = item
+            else:
+                dropped[name] += 1
+    return kept
 
 
 def bytes_in_memory(value: Any) -> int:

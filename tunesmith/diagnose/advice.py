@@ -164,7 +164,10 @@ def _few_shot(evidence: Evidence, verdict: Verdict, setup: Setup) -> Advice:
 
 
 def _probe_of(rung: str, evidence: Evidence, verdict: Verdict) -> Probe | None:
-    """The probe that a rung counted by, else the best of its probes."""
+    """The probe that the effect was measured by, else the one that a rung counted by, else the best of its probes."""
+    effect = verdict.effect
+    if effect is not None and effect.rung == rung and effect.probe in evidence.probes:
+        return evidence.probes[effect.probe]
     counted = next((test.probe for test in verdict.tests if test.rung == rung and test.counts), None)
     if counted is not None and counted in evidence.probes:
         return evidence.probes[counted]

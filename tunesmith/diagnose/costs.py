@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 from tunesmith.diagnose.found import Evidence, Probe
 from tunesmith.diagnose.ladder import SHOTS, TOGETHER
+from tunesmith.diagnose.pilot import epochs_of
 
-PRICED = ("as-is", "instructions", "constrained", *SHOTS, "retrieved", TOGETHER, "larger")
+LARGER = "larger"
+PRICED = ("as-is", "instructions", "constrained", *SHOTS, "retrieved", TOGETHER, LARGER)
 """Probes that are a way of answering; the tuned model is held against them. Of the examples only the best."""
 PILOTS = ("pilot-100", "pilot-50", "pilot-25")
+TUNED_TOO = "pilot-and-passages"
 
 
 @dataclass(frozen=True)
@@ -22,17 +25,21 @@ class Prices:
         reply: Of a million tokens of replies.
         hour: Of the machine that tunes, an hour.
         currency: Its sign.
+        larger_prompt: Of a million prompt tokens of the larger model.
+        larger_reply: Of a million tokens of its replies.
     """
 
     prompt: float = 0.0
     reply: float = 0.0
     hour: float = 0.0
     currency: str = ""
+    larger_prompt: float = 0.0
+    larger_reply: float = 0.0
 
-    @property
-    def known(self) -> bool:
-        """Whether a call has a price."""
-        return self.prompt > 0 or self.reply > 0
+    def of(self, probe: str) -> tuple[float, float] | None:
+        """Of a million prompt tokens, and of a million of replies, for the model of a probe; None if not known."""
+        pair = (self.larger_prompt, self.larger_reply) if probe == LARGER else (self.prompt, self.reply)
+        return pair if any(pair) else None
 
 
 @dataclass(frozen=True)
@@ -45,9 +52,9 @@ class Cost:
         prompt_tokens: A call.
         reply_tokens: A call.
         seconds: A call, as it was measured.
-        price: A call, by `Prices`; None if it is not known.
+        price: A call, by the `Prices` of the model that was asked; None if it is not known.
         break_even: Calls after which tuning was cheaper than asking this way; None: never.
-        of: What the break-even is counted in: ``price``, ``seconds``, or ``tokens`` where no seconds were measured.
+        of: What the break-even is counted in: ``price``, or ``seconds`` where a price is not known.
     """
 
     probe: str
@@ -66,10 +73,11 @@ class Costs:
 
     Args:
         each: Of every way of asking, in the order of the ladder, the tuned model last.
-        tuning_seconds: That the pilot took; None if none was tuned.
-        tuned_rows: That it learned.
+        tuning_seconds: That tuning on all rows takes, by the pilot; None if none was tuned.
+        tuned_rows: How many these are.
         tuning_price: By `Prices`; None if it is not known.
         currency: Of the prices.
+        unpriced: Ways of asking whose price is not known, though that of others is.
     """
 
     each: tuple[Cost, ...]
@@ -77,17 +85,19 @@ class Costs:
     tuned_rows: int = 0
     tuning_price: float | None = None
     currency: str = ""
+    unpriced: tuple[str, ...] = ()
 
 
 def costs_of(evidence: Evidence, prices: Prices | None = None) -> Costs:
     """Costs a call from what the probes counted, and the break-even of each against the tuned model.
 
     Tuning is paid once. A call of the tuned model costs what its own probe did; whatever a call saves beside another
-    way of asking pays it back. The pilot learned a share of the rows: its seconds are scaled to all of them.
+    way of asking pays it back. The larger model has prices of its own. Where the pilot learned a share of the rows, its
+    seconds are scaled to all of them, and to how often these are read.
     """
     prices = prices or Prices()
     tuned = next((evidence.probes[name] for name in PILOTS if name in evidence.probes), None)
-    seconds = _tuning_seconds(tuned)
+    seconds, rows = _tuning(tuned)
     price = None if seconds is None or not prices.hour else seconds / 3600 * prices.hour
     each = []
     best = max(
@@ -98,21 +108,27 @@ def costs_of(evidence: Evidence, prices: Prices | None = None) -> Costs:
             continue
         if name in evidence.probes and evidence.probes[name].calls:
             each.append(_cost(evidence.probes[name], prices, tuned, seconds, price))
-    if tuned is not None and tuned.calls:
-        each.append(_cost(tuned, prices))
-    rows = int(tuned.extra.get("rows", 0)) if tuned is not None else 0
-    return Costs(tuple(each), seconds, rows, price, prices.currency)
+    with_passages = evidence.probes.get(TUNED_TOO)
+    each += [_cost(one, prices) for one in (tuned, with_passages) if one is not None and one.calls]
+    priced = any(one.price is not None for one in each)
+    unpriced = tuple(one.probe for one in each if priced and one.price is None)
+    return Costs(tuple(each), seconds, rows, price, prices.currency, unpriced)
 
 
 def _right(probe: Probe) -> int:
     return sum(one.right for one in probe.judged.values())
 
 
-def _tuning_seconds(tuned: Probe | None) -> float | None:
-    if tuned is None or not tuned.extra.get("training_seconds"):
-        return None
-    share = int(tuned.name.rpartition("-")[2]) / 100
-    return float(tuned.extra["training_seconds"]) / share
+def _tuning(tuned: Probe | None) -> tuple[float | None, int]:
+    """Seconds of tuning on all rows, and how many these are."""
+    if tuned is None:
+        return None, 0
+    learned, share = int(tuned.extra.get("rows", 0)), int(tuned.name.rpartition("-")[2]) / 100
+    rows = round(learned / share)
+    if not tuned.extra.get("training_seconds"):
+        return None, rows
+    reads = rows * epochs_of(rows) / (learned * epochs_of(learned)) if learned else 1 / share
+    return float(tuned.extra["training_seconds"]) * reads, rows
 
 
 def _cost(
@@ -144,9 +160,10 @@ def _cost(
 
 
 def _price(probe: Probe, prices: Prices) -> float | None:
-    if not prices.known or not probe.calls:
+    pair = prices.of(probe.name)
+    if pair is None or not probe.calls:
         return None
-    return (probe.prompt_tokens * prices.prompt + probe.reply_tokens * prices.reply) / 1e6 / probe.calls
+    return (probe.prompt_tokens * pair[0] + probe.reply_tokens * pair[1]) / 1e6 / probe.calls
 
 
 def _even(once: float, saved: float) -> int | None:

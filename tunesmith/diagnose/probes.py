@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tunesmith.asking.constrained import grammar_of
 from tunesmith.asking.model import Prompt
 from tunesmith.diagnose.found import Item, NotTested, Probe
 from tunesmith.diagnose.inquiry import Inquiry
@@ -75,6 +76,12 @@ def cannot_constrain(inquiry: Inquiry) -> str:
         return f"the form ({inquiry.wanted.form}) is neither a JSON Schema nor one of a few choices"
     if any("grammar" in one for one in constraints) and not getattr(inquiry.model, "grammars", False):
         return f"{inquiry.model.name} can be held to a schema or to choices, but not to a grammar"
+    if getattr(inquiry.model, "grammars", False):
+        try:
+            for one in constraints:
+                grammar_of(Prompt((), **one))
+        except UserError as fault:
+            return fault.what
     return ""
 
 

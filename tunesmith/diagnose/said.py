@@ -50,7 +50,7 @@ def diagnosis_json(
         "causes": _causes(evidence, verdict),
         "probes": [_probe(probe) for probe in _in_order(evidence.probes)],
         "slices": _slices(evidence),
-        "costs": {**asdict(costs), "each": [asdict(one) for one in costs.each]},
+        "costs": {**asdict(costs), "each": [asdict(one) for one in costs.each], "unpriced": list(costs.unpriced)},
         "advice": [{**asdict(one), "commands": list(one.commands)} for one in advice],
         "not_tested": [{"probe": one.probe, "reason": one.reason} for one in evidence.not_tested],
         "labels": {"compared": evidence.compared, "contradicting": dict(evidence.disagreement)},

@@ -17,7 +17,7 @@ CURES = {
     "few-shot": "put examples in the prompt",
     "retrieval": "bring the passages by retrieval",
     "retriever": "bring the passages with a better retriever",
-    "reader": "keep distracting passages from the reader",
+    "reader": "bring the passages by retrieval without those that distract the reader",
     "larger-model": "take the larger model",
     "fine-tune": "fine-tune",
     "labels": "mend the labels",
@@ -166,9 +166,13 @@ class Told:
         if best is None:
             said = f"Inconclusive: {self._failing('right')} of {items} items fail, and no cure was tested."
         else:
-            collect = f"collect about {more} more items" if more else "more items"
+            collect = f"collect about {more} more items" if more else "collect more items"
             seen = f"the largest gain seen is {points(best.gain)} by {best.aspect} ({name_of(best.rung)})"
-            said = f"Inconclusive on {items} items: {seen}, which is not shown to be more than chance; {collect}."
+            open_still = "which is not shown to be more than chance"
+            if best.gain < LEAST_GAIN:
+                least = f"{LEAST_GAIN * 100:.0f} points"
+                open_still = f"and a gain of {least} by one of the cures is not ruled out by so few"
+            said = f"Inconclusive on {items} items: {seen}, {open_still}; {collect}."
         shown = (f"what counts so far: {cure_words(cures)}",) if cures else ()
         why = (*shown, *self._failures(), *self._tests())
         return self._verdict("inconclusive", (), said, why, self._not_covered(), more=more)
@@ -262,14 +266,16 @@ class Told:
     def _breaks(self) -> Iterator[str]:
         """How many gained items may turn out wrong before each test that counts no longer does."""
         items, count = len(self.base.outcome), len(self.climbed.tests)
+        measured = ways_of(self.evidence)
         for test in self.climbed.tests:
             if not test.counts:
                 continue
-            flips = 0
+            # The best of several probes was taken, and its p multiplied by how many they are.
+            flips, tries = 0, len(measured[test.rung])
             while flips < test.gained:
                 flips += 1
                 gained = test.gained - flips
-                p = statistics.mcnemar(gained, test.lost) * count
+                p = statistics.mcnemar(gained, test.lost) * count * tries
                 if p >= statistics.LEVEL or (gained - test.lost) / items < LEAST_GAIN:
                     break
             yield (

@@ -118,7 +118,8 @@ def line_grammar(ends: tuple[str, str], traits: Traits | None) -> str:
     """A Lark grammar of one line between a beginning and an end, as llguidance reads it."""
     case = traits.case if traits is not None else ""
     middle = {"upper": r"[^\p{Ll}\n]+", "lower": r"[^\p{Lu}\n]+"}.get(case, r"[^\n]+")
-    before, after = (re.sub(r"([^\w\s])", r"\\\1", end).replace("\n", r"\n") for end in ends)
+    # No other sign is escaped: there, a backslash before < or > is the edge of a word, and before most others a fault.
+    before, after = (re.sub(r"([\\.+*?()|\[\]{}^$/])", r"\\\1", end).replace("\n", r"\n") for end in ends)
     return f"start: /{before}{middle}{after}/"
 
 

@@ -44,6 +44,7 @@ def stage_memories(
         train: The training rows.
         micro: Rows a pass.
     """
+    from tunesmith.forecast.storage import encoded_bytes, parked_bytes
     from tunesmith.model.memory import block_estimate, plan_memory
     from tunesmith.model.stages import learning_groups
     from tunesmith.train.optim import optimizer_bytes
@@ -61,26 +62,32 @@ def stage_memories(
         plan.evaluations[key] = task.evaluation_bytes(model, together) or _evaluation(
             prepared, model, layers.blocks, dropout, train, most, plan.precision
         )
+    rows = (shaped, micro if train.workers else 0)
+    if rows not in plan.encoded:
+        plan.encoded[rows] = encoded_bytes(prepared, train, micro)
     width = getattr(getattr(model, "config", None), "hidden_size", 1024)
     apart = layers.modules()
-    found = []
+    found, parked = [], 0
     for index, stage in enumerate(plan.resolved):
         groups = learning_groups(layers, stage)
         layers.apply([g.group for g in groups if g.trains], stage.within)
         if recipe.engine.gradient_checkpointing:
             recompute_blocks(layers)
         cache = plan.stages[index]["cache"]
-
+        if cache["use"] and plan.device == "cpu":
+            # A file's pages beside those of the file that the weights came from, and they stay for later stages.
+            parked += parked_bytes(model, layers, cache["boundary"])
         blocks = sum(g.trains and g.group.startswith("block") for g in groups)
         one = plan_memory(
             model,
             lambda: total_of(task.loss(model, batch)),
             optimizer=partial(optimizer_bytes, recipe.optimizer.name),
             average=recipe.optimizer.ema is not None,
-            cached=cache["bytes"] or 0 if cache["use"] else 0,
+            cached=(cache["bytes"] or 0 if cache["use"] else 0) + parked,
             estimate=block_estimate(sum(lengths), width, blocks),
             precision=plan.precision,
             evaluation=plan.evaluations[key],
+            encoded=plan.encoded[rows],
             passes=1 if micro >= recipe.batch.rows else 2,
             groups=apart,
             blocks=layers.blocks,

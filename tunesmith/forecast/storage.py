@@ -38,6 +38,8 @@ SAMPLED_ROWS = 64
 WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".h5", ".msgpack", ".ot", ".npz", ".ckpt")
 AHEAD = 2
 """Batches that stand ready beside those that workers are at: the one in use, and the next."""
+SAMPLED_EXAMPLES = 16
+"""Rows that are encoded to tell how large one is."""
 
 
 def predict_disk(
@@ -115,6 +117,29 @@ def predict_host(
     return {"parts": found, "bytes": sum(found.values())}
 
 
+def encoded_bytes(prepared: Prepared, train: Loader, micro: int) -> int:
+    """What encoded rows take of the process's memory: those that are kept once they were seen, and batches ahead.
+
+    Args:
+        prepared: The recipe's rows and task.
+        train: The training rows; a few are encoded, spread evenly over them.
+        micro: Rows a pass.
+    """
+    from tunesmith.data.loader import MEMO_BYTES
+    from tunesmith.data.loader import _bytes_of as example_bytes
+
+    count = len(train.rows)
+    taken = [train.example(i) for i in range(0, count, max(1, -(-count // SAMPLED_EXAMPLES)))]
+    if not taken:
+        return 0
+    each = sum(map(example_bytes, taken)) / len(taken)
+    places = [len(prepared.validation), len(prepared.held_out)]
+    if train.views or not prepared.task.random:
+        places.append(count * max(1, train.views))
+    kept = sum(min(rows * each, MEMO_BYTES) for rows in places)
+    return int(kept + (train.workers + 1 if train.workers else 0) * micro * each)
+
+
 def _learning(plan: Plan, prepared: Prepared, model: nn.Module, layers: LayerGroups) -> tuple[list[int], list[int]]:
     """By stage: bytes of all weights that have learned by its end with the buffers, and of a whole checkpoint then."""
     from tunesmith.forecast.closed_form import STATE_BYTES
@@ -172,14 +197,24 @@ def _cache_bytes(plan: Plan, prepared: Prepared, layers: LayerGroups, model: nn.
         if not cache["use"]:
             continue
         layers.apply([g.group for g in learning_groups(layers, stage) if g.trains], stage.within)
-        seam = model.get_submodule(cache["boundary"])
-        blocks = list(layers.blocks)
-        # Blocks up to the seam; a seam that is none of them stands above all that do not learn.
-        at = next((i + 1 for i, block in enumerate(blocks) if block is seam), len(blocks))
-        below = [b for b in blocks[:at] if not any(p.requires_grad for p in b.parameters())]
-        parked = sum(_bytes_of(block.parameters()) for block in below)
+        parked = parked_bytes(model, layers, cache["boundary"])
         found[cache["boundary"]] = max(found.get(cache["boundary"], 0), cache["bytes"] + rows * INDEX_BYTES + parked)
     return sum(found.values())
+
+
+def parked_bytes(model: nn.Module, layers: LayerGroups, boundary: str) -> int:
+    """Bytes of the weights that leave memory for a file where a stage's cache begins at a boundary.
+
+    Args:
+        model: On the meta device, with the stage's freezing applied.
+        layers: Its groups.
+        boundary: Name of the module whose output is recorded.
+    """
+    seam, blocks = model.get_submodule(boundary), list(layers.blocks)
+    # Blocks up to the seam; a seam that is none of them stands above all that do not learn.
+    at = next((i + 1 for i, block in enumerate(blocks) if block is seam), len(blocks))
+    below = [b for b in blocks[:at] if not any(p.requires_grad for p in b.parameters())]
+    return sum(_bytes_of(block.parameters()) for block in below)
 
 
 def _saved_bytes(prepared: Prepared, model: nn.Module, layers: LayerGroups) -> int:

@@ -193,7 +193,8 @@ def _forward(forecast: Forecast, rows: int, positions: int) -> float | None:
 
     known = (rows, positions)
     if known not in forecast.read:
-        found = traced(model, run, training=False, precision=forecast.plan.precision)
+        precision, blocks = forecast.plan.precision, forecast.layers.blocks
+        found = traced(model, run, training=False, precision=precision, blocks=blocks)
         forecast.read[known] = None if found is None else forecast.pricing.seconds(found.work())
     return forecast.read[known]
 

@@ -180,7 +180,7 @@ class LoraLinear(nn.Module):
         self.enabled = True
         weight = self.weight
         inputs, outputs = self.in_features, self.out_features
-        self.lora_A = nn.Parameter(_kaiming(r, inputs, generator).to(weight.device))
+        self.lora_A = nn.Parameter(_kaiming(r, inputs, generator, weight.device))
         self.lora_B = nn.Parameter(torch.zeros(outputs, r, device=weight.device))
         self.lora_dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         self.lora_magnitude_vector: nn.Parameter | None = None
@@ -314,7 +314,8 @@ def _wide(value: Tensor) -> Tensor:
     return value.to(torch.promote_types(value.dtype, torch.float32))
 
 
-def _kaiming(r: int, inputs: int, generator: torch.Generator | None) -> Tensor:
+def _kaiming(r: int, inputs: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
     """``lora_A``'s start as in peft: Kaiming uniform with ``a = √5``, drawn on the CPU so devices agree."""
-    weight = torch.empty(r, inputs)
-    return nn.init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
+    if device.type == "meta":  # a shape to plan by has no numbers, and those of a large model take seconds
+        return torch.empty(r, inputs, device=device)
+    return nn.init.kaiming_uniform_(torch.empty(r, inputs), a=math.sqrt(5), generator=generator).to(device)

@@ -39,6 +39,11 @@ RECOMPUTED_SHARE = 0.55
 
 Tensors of a few megabytes that come and go between those that stay leave holes, which the heap seldom gives back.
 """
+LIBRARY_BYTES = 12 << 20
+"""What a first step brings into memory, whatever the model: code of the libraries, and their and Python's objects.
+
+Measured on models of less than a megabyte; as much again where the library of convolutions comes in.
+"""
 GPU_BYTES, GPU_SHARE = 64 << 20, 0.05
 """The same on a GPU, whose caching allocator keeps whole blocks: the libraries' workspace, and what does not fit."""
 
@@ -54,8 +59,9 @@ class MemoryPlan:
         weights, optimizer, average: What stands all the time.
         gradients, activations, logits, backward: What a step holds at its worst moment: gradients made so far; what
             layers keep for going back; head and loss; what the backward pass has made and not yet used.
-        cached: Activations read from the cache's file, mapped.
+        cached: Activations read from the cache's file, and weights parked beside them, mapped.
         workspace: Of the libraries and the allocator, estimated.
+        encoded: Rows as the model reads them, where they stand in the same memory: on a CPU.
         traced: Whether the step ran on the meta device; else activations are an estimate.
         evaluation: What a pass over rows that nothing is learned from holds.
         groups: Activations by layer group.
@@ -72,6 +78,7 @@ class MemoryPlan:
     evaluation: int = 0
     logits: int = 0
     backward: int = 0
+    encoded: int = 0
     groups: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -86,8 +93,8 @@ class MemoryPlan:
 
     @property
     def resident(self) -> int:
-        """The same with mapped activations and the workspace: what the process grows by."""
-        return self.allocated + self.cached + self.workspace
+        """The same with mapped activations, encoded rows and the workspace: what the process grows by."""
+        return self.allocated + self.cached + self.encoded + self.workspace
 
     def parts(self) -> dict[str, int]:
         """Bytes by part, for the plan; together they are `resident`."""
@@ -101,6 +108,7 @@ class MemoryPlan:
             "backward pass": self.backward,
             "evaluation, beyond a step": max(0, self.evaluation - self.step),
             "activation cache, mapped": self.cached,
+            "encoded rows": self.encoded,
             "workspace": self.workspace,
         }
         return {name: size for name, size in found.items() if size}
@@ -149,6 +157,7 @@ def plan_memory(
     estimate: int,
     precision: str = "fp32",
     evaluation: int = 0,
+    encoded: int = 0,
     passes: int = 1,
     groups: Mapping[str, Sequence[nn.Module]] | None = None,
     blocks: Sequence[nn.Module] = (),
@@ -163,10 +172,11 @@ def plan_memory(
         run: One micro-batch's loss on that model, a scalar.
         optimizer: Bytes of the optimizer's state for parameters that learn.
         average: Whether a moving average of the weights is kept.
-        cached: Bytes of cached activations that are mapped while the stage runs.
+        cached: Bytes of the cache's files that are mapped while the stage runs.
         estimate: Bytes of activations to assume when the model can't run on the meta device.
         precision: ``fp32``, or what autocast computes in.
         evaluation: Bytes that predictions take beside the weights.
+        encoded: Bytes of encoded rows in main memory; on a GPU they stand elsewhere.
         passes: 1, or 2 where a step has several micro-batches: gradients then stand while the next one runs.
         groups: Modules by layer group, to tell activations apart.
         blocks: The network's blocks; of many alike ones a few are traced.
@@ -197,26 +207,27 @@ def plan_memory(
         evaluation=evaluation,
         logits=logits,
         backward=backward,
+        encoded=0 if gpu else encoded,
         groups={name: size for name, size in by.items() if size},
     )
 
 
 def workspace_bytes(model: nn.Module, held: Held, *, recomputed: bool, gpu: bool) -> int:
-    """What stands beside a step's tensors: scratch of the libraries, and holes that the allocator leaves.
+    """What stands beside a step's tensors: the libraries' code and scratch, and holes that the allocator leaves.
 
     Estimated, by shares that were measured on a CPU over the grid of ``benchmarks/plan.py``.
     """
     if gpu:
         return int(GPU_BYTES + GPU_SHARE * held.most)
-    laid_out = LAID_OUT_SHARE * held.widest
+    libraries = LIBRARY_BYTES + LAID_OUT_SHARE * held.widest
     if held.widest:
         kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
         filters = [m.weight for m in model.modules() if isinstance(m, kinds)]
-        laid_out += sum(weight.numel() * weight.element_size() for weight in filters)
+        libraries += LIBRARY_BYTES + sum(weight.numel() * weight.element_size() for weight in filters)
     heap = HEAP_SHARE * held.most + min(HEAP_LEAST, HEAP_LEAST_SHARE * held.most)
     if recomputed:
         heap = max(heap, RECOMPUTED_SHARE * held.made - held.most)
-    return int(heap + laid_out)
+    return int(heap + libraries)
 
 
 def block_estimate(tokens: int, width: int, blocks: int) -> int:

@@ -30,6 +30,9 @@ def diagnosis_text(report: Json, *, colour: bool = False) -> str:
         parts.append(_tests(report["tests"]))
     if report["costs"]["each"]:
         parts.append(_costs(report["costs"]))
+        parts += (
+            [f"no price is known of: {', '.join(report['costs']['unpriced'])}"] if report["costs"]["unpriced"] else []
+        )
     parts.append("")
     if report["causes"]:
         parts += ["what fixes the failing items, by the cheapest that does:", *_bars(report["causes"]), ""]
@@ -72,10 +75,10 @@ def _costs(costs: Json) -> Any:
     rows = []
     for one in costs["each"]:
         price = "" if one["price"] is None else f"{costs['currency']}{one['price']:.2g}"
-        even = "" if one["break_even"] is None else f"{one['break_even']:,}"
+        even = "" if one["break_even"] is None else f"{one['break_even']:,} ({one['of']})"
         seconds = f"{one['seconds']:.2g}"
         rows.append([one["probe"], f"{one['prompt_tokens']:.0f}", f"{one['reply_tokens']:.0f}", seconds, price, even])
-    names = ["cost a call", "prompt tokens", "reply tokens", "seconds", "price", "tuning pays after"]
+    names = ["cost a call", "tokens in", "tokens out", "seconds", "price", "tuning pays after"]
     return table_of(names, rows, right=(1, 2, 3, 4, 5))
 
 

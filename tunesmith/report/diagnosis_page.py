@@ -287,6 +287,7 @@ def _costs(report: Json) -> dict[str, Any] | None:
         "tuning": costs["tuning_seconds"],
         "tuning_price": costs["tuning_price"],
         "tuned_rows": costs["tuned_rows"],
+        "unpriced": ", ".join(map(name_of, costs["unpriced"])),
     }
 
 

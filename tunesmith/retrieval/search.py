@@ -1,12 +1,11 @@
-"""An open index: what is asked finds passages, by their words, by their meaning, and by both fused.
+"""An open index: what is asked finds passages, by their words, by their meaning, and by both together.
 
 Vectors are compared exactly unless the index holds an approximate one. It reads no document and writes nothing.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
@@ -17,25 +16,20 @@ from numpy.typing import NDArray
 from tunesmith.errors import UserError
 from tunesmith.retrieval.document import Passage
 from tunesmith.retrieval.encoder import KEPT, NONE, UNFAMILIAR, Encoder, other_encoder
+from tunesmith.retrieval.fusion import STRANGE, WEIGHTS, best_spread, fuse, summed
 from tunesmith.retrieval.store import Kept, Store
 from tunesmith.retrieval.vectors import VectorFile
-from tunesmith.retrieval.word_search import WordSearch
+from tunesmith.retrieval.word_search import Scored, WordSearch
 from tunesmith.retrieval.words import words_of
 
-Method: TypeAlias = Literal["fusion", "bm25", "vectors"]
-METHODS: tuple[Method, ...] = ("fusion", "bm25", "vectors")
+Method: TypeAlias = Literal["fusion", "ranks", "bm25", "vectors"]
+METHODS: tuple[Method, ...] = ("fusion", "ranks", "bm25", "vectors")
+"""Both, by what they say or by their ranks alone; and each alone."""
 
-FUSED = 10
-"""Added to a rank before it is inverted (Cormack, Clarke and Büttcher, Reciprocal Rank Fusion, 2009). With their 60, a
-chunk that both methods have at place 60 would equal one that either has first."""
-WEIGHTS, STRANGE = (2.0, 1.0), (0.1, 0.3)
-"""What vectors count beside BM25: twice as much where the encoder knows the query's language, as much where it hardly
-does; `Encoder.unfamiliar` of the query says which, and between the two values it is between."""
-AGAIN, LEAST = 0.8, 0.5
-"""What each further chunk of one section counts of its score, and the least: five passages of one section tell less
-than the best of several. All constants of the fusion were chosen on the corpora of ``benchmarks/retrieval.py``."""
 DEPTH = 100
 """Chunks of each method that are fused."""
+SAMPLED = 1_000
+"""Vectors of the index by which it is told how near a chunk usually is to a query."""
 RERANKED = 30
 """Passages that a reranker reads."""
 
@@ -67,6 +61,8 @@ class Index:
         self._state: tuple[int, int] | None = None
         self._vectors: VectorFile | None = None
         self._chunks: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._slots: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._sample: NDArray[np.float32] = np.zeros((0, 0), np.float32)
         self._live: NDArray[np.bool_] | None = None
         kept = self.store.facts().get("encoder")
         if kept is None:
@@ -112,7 +108,8 @@ class Index:
             query: A question, or words.
             k: How many.
             labels: Only documents that have all of these.
-            method: ``bm25``, ``vectors``, or ``fusion`` of both; an index without vectors has ``bm25`` alone.
+            method: ``bm25``, ``vectors``, ``fusion`` of both by what they say (`summed`), or by their ``ranks``
+                (`fuse`); an index without vectors has ``bm25`` alone.
 
         Raises:
             UserError: The query is empty, ``k`` is below 1, or the method is not to be had.
@@ -124,24 +121,38 @@ class Index:
             return self._search(query, k, labels, method)
 
     def _search(self, query: str, k: int, labels: Mapping[str, str] | None, method: Method) -> list[Passage]:
-        depth = max(DEPTH, 2 * k)
+        depth, wanted = max(DEPTH, 2 * k), max(k, RERANKED) if self.reranker else k
         ranked: dict[str, list[tuple[int, float]]] = {}
+        said = Scored(np.zeros(0), 0.0)
+        vector = None
         if method != "vectors":
-            ranked["bm25"] = self._words.best(query, depth, labels)
+            said = self._words.scored(query, labels)
+            ranked["bm25"] = said.best(depth)
         if method != "bm25" and self.encoder is not None:
-            ranked["vectors"] = self._by_vectors(query, depth, labels)
-        if len(ranked) > 1:
-            fused = fuse({name: [at for at, _ in found] for name, found in ranked.items()}, self._weights(query))
-            order = spread(fused, self.store.sections([at for at, _ in fused]))
+            vector = self.encoder.encode([query], query=True)[0]
+            ranked["vectors"] = self._by_vectors(vector, depth, labels)
+        if vector is None or len(ranked) == 1:
+            best = next(iter(ranked.values()))[:wanted]
         else:
-            (order,) = ranked.values()
+            ids = {name: [at for at, _ in found] for name, found in ranked.items()}
+            order = fuse(ids, self._weights(query)) if method == "ranks" else self._summed(ids, vector, said)
+            best = best_spread(order, wanted, self.store.sections)
         ranks = {name: {at: rank for rank, (at, _) in enumerate(found, 1)} for name, found in ranked.items()}
-        best = order[: max(k, RERANKED) if self.reranker else k]
         found = [
             replace(passage, score=score, ranks={name: known[at] for name, known in ranks.items() if at in known})
             for passage, (at, score) in zip(self.store.passages([at for at, _ in best]), best, strict=True)
         ]
         return self._reranked(query, found)[:k] if self.reranker else found
+
+    def _summed(
+        self, found: Mapping[str, Sequence[int]], vector: NDArray[np.float32], said: Scored
+    ) -> list[tuple[int, float]]:
+        """All chunks that a method found, by what both say of each: what one left out is looked up, and not guessed."""
+        ids = np.array(sorted({at for one in found.values() for at in one}), dtype=np.int64)
+        products = self.vectors.products(vector, self._slots[ids], len(self._chunks))
+        scores = summed(products, self._sample @ vector, said.shares(ids)) if len(ids) else np.zeros(0)
+        order = np.lexsort((ids, -scores))
+        return list(zip(ids[order].tolist(), scores[order].tolist(), strict=True))
 
     def _check(self, query: str, k: int, method: str) -> None:
         if not query.strip():
@@ -154,11 +165,11 @@ class Index:
             fix = f"encode its documents: tunesmith index --into {self.folder} --encoder M --rebuild"
             raise UserError("this index is searched by words alone: it has no vectors", str(self.folder), fix)
 
-    def _by_vectors(self, query: str, count: int, labels: Mapping[str, str] | None) -> list[tuple[int, float]]:
+    def _by_vectors(
+        self, vector: NDArray[np.float32], count: int, labels: Mapping[str, str] | None
+    ) -> list[tuple[int, float]]:
         from tunesmith.retrieval.approximate import nearest
 
-        assert self.encoder is not None, "asked only where there is one"
-        vector = self.encoder.encode([query], query=True)[0]
         vectors, allowed = self.vectors, self._live
         if not vector.any():
             return []
@@ -182,6 +193,10 @@ class Index:
             listed = np.array(self.store.slots(), dtype=np.int64).reshape(-1, 2)
             self._chunks = np.zeros(facts["slots"], np.int64)
             self._chunks[listed[:, 0]] = listed[:, 1]
+            self._slots = np.zeros(int(listed[:, 1].max(initial=0)) + 1, np.int64)
+            self._slots[listed[:, 1]] = listed[:, 0]
+            some = listed[np.linspace(0, len(listed) - 1, min(len(listed), SAMPLED)).astype(np.int64), 0]
+            self._sample = self._vectors.rows(facts["slots"])[some].astype(np.float32)
             live = self._chunks > 0
             self._live, self._state = (None if live.all() else live), state
         return self._vectors
@@ -226,33 +241,3 @@ def open_index(folder: str | Path, *, encoder: str | Encoder = KEPT, reranker: R
         UserError: There is no index, or it was made with another encoder.
     """
     return Index(folder, encoder=encoder, reranker=reranker)
-
-
-def fuse(ranked: Mapping[str, Sequence[int]], weights: Mapping[str, float] | None = None) -> list[tuple[int, float]]:
-    """Reciprocal rank fusion: ids with their scores, best first; of equals the one that comes first in a list.
-
-    Args:
-        ranked: Ids by method, best first.
-        weights: Of methods; one that is not named counts 1.
-    """
-    scores: dict[int, float] = {}
-    for method, ids in ranked.items():
-        weight = (weights or {}).get(method, 1.0)
-        for rank, at in enumerate(ids, 1):
-            scores[at] = scores.get(at, 0.0) + weight / (FUSED + rank)
-    return sorted(scores.items(), key=lambda pair: -pair[1])
-
-
-def spread(order: Sequence[tuple[int, float]], sections: Mapping[int, Hashable]) -> list[tuple[int, float]]:
-    """The same ids, those of a section that came before with less of their score.
-
-    Args:
-        order: Ids with their scores, best first.
-        sections: Of each id.
-    """
-    before: Counter[Hashable] = Counter()
-    found = []
-    for at, score in order:
-        found.append((at, score * max(LEAST, AGAIN ** before[sections[at]])))
-        before[sections[at]] += 1
-    return sorted(found, key=lambda pair: -pair[1])

@@ -6,6 +6,7 @@ another number. It knows no document and no encoder.
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 MARGIN = 2e-3
 """Twice the most by which a product of float16 vectors of length 1 may be off: the query's rounding, 5e-4, and the
 result's, 2.5e-4. All that could still be among the best is computed again in float32."""
+
+BLOCK = 64
+"""Products of which one maximum is taken, to find a bound that the best reach: a tenth of the time of sorting all."""
 
 
 class VectorFile:
@@ -75,7 +79,8 @@ class VectorFile:
                 raise UserError(what, str(self.path), "make them again: tunesmith index --into FOLDER --rebuild")
             # Copy on write, so that torch takes it without a warning; nothing here writes to it.
             mapped = np.memmap(self.path, np.float16, "c", shape=(have, self.width)) if have else None
-            self._rows = np.zeros((0, self.width), np.float16) if mapped is None else mapped
+            # As a plain array: a memory map costs more at every look at a part of it.
+            self._rows = np.zeros((0, self.width), np.float16) if mapped is None else np.asarray(mapped)
             self._tensor = None
         return self._rows[:count]
 
@@ -94,7 +99,7 @@ class VectorFile:
 
         rows = self.rows(count)
         if self._tensor is None:
-            self._tensor = torch.from_numpy(np.asarray(self._rows))
+            self._tensor = torch.from_numpy(self._rows)
         # Half the bytes to read is half the time: this product is bound by memory.
         rough = (self._tensor[:count] @ torch.from_numpy(query.astype(np.float16))).float()
         if allowed is not None:
@@ -102,15 +107,35 @@ class VectorFile:
         k = min(k, count if allowed is None else int(allowed.sum()))
         if not k:
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
-        least = float(rough.topk(k, sorted=True).values[-1])
-        slots = torch.nonzero(rough >= least - MARGIN)[:, 0].numpy()
+        slots = torch.nonzero(rough >= _at_most(rough, k) - MARGIN)[:, 0].numpy()
         return ordered(rows, slots, query, k)
+
+    def products(self, query: NDArray[np.float32], slots: NDArray[np.int64], count: int) -> NDArray[np.float32]:
+        """Products of some vectors with the query, in float32.
+
+        Args:
+            query: Of length 1, [width].
+            slots: Whose, [some].
+            count: Slots in use.
+        """
+        return np.asarray(self.rows(count)[slots].astype(np.float32) @ query, np.float32)
 
     def remove_others(self) -> None:
         """Delete vector files of other generations: what an earlier writing left."""
         for file in self.path.parent.glob("vectors-*.f16"):
             if file != self.path:
                 file.unlink(missing_ok=True)
+
+
+def _at_most(rough: Tensor, k: int) -> float:
+    """What at least ``k`` of the products reach: the k-th best of the best ones of blocks, each of which is another."""
+    blocks = len(rough) // BLOCK
+    if blocks >= 2 * k:
+        found = float(rough[: blocks * BLOCK].view(blocks, BLOCK).amax(1).topk(k, sorted=True).values[-1])
+        if found > -math.inf:
+            return found
+    # Few vectors, or few that may be found.
+    return float(rough.topk(k, sorted=True).values[-1])
 
 
 def ordered(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,35 @@ from tunesmith.retrieval.words import words_of
 
 KEPT_BYTES = 2**27
 """Of postings in memory; those that were not asked for longest go first."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """What words say of all chunks.
+
+    Args:
+        total: BM25 by the chunk's id, 0 where no word is shared.
+        most: That no chunk can reach: what each word of the query gives where a chunk says nothing else.
+    """
+
+    total: NDArray[np.float64]
+    most: float
+
+    def best(self, count: int) -> list[tuple[int, float]]:
+        """Chunk ids with their BM25, best first; fewer than ``count`` where fewer share a word."""
+        # Without the chunks that have none of the words: numpy's partition is slow among many equals.
+        hits = np.flatnonzero(self.total > 0)
+        # The order in which a sum was made must not decide between equals: the lower id does.
+        scores = np.round(self.total[hits], 9)
+        if count < len(hits):
+            kept = scores >= np.partition(scores, -count)[-count]
+            hits, scores = hits[kept], scores[kept]
+        order = np.lexsort((hits, -scores))[:count]
+        return list(zip(hits[order].tolist(), scores[order].tolist(), strict=True))
+
+    def shares(self, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The BM25 of some chunks as a share of ``most``, 0 to 1."""
+        return np.asarray(self.total[ids] / self.most if self.most else np.zeros(len(ids)), np.float64)
 
 
 class WordSearch:
@@ -36,38 +66,33 @@ class WordSearch:
         self._counts: dict[str, int] = {}
         self._bytes = 0
 
-    def best(self, query: str, count: int, labels: Mapping[str, str] | None = None) -> list[tuple[int, float]]:
-        """Chunk ids with their BM25, best first; fewer than ``count`` where fewer share a word.
+    def scored(self, query: str, labels: Mapping[str, str] | None = None) -> Scored:
+        """The BM25 of every chunk.
 
         Args:
             query: Any text.
-            count: How many at most.
-            labels: Only of documents that have all of these.
+            labels: Only of documents that have all of these; all other chunks have 0.
         """
         self._refresh()
         found = [(word, times, self._having(word)) for word, times in Counter(words_of(query)).items()]
         known = [one for one in found if one[2]]
         # What more than half of the chunks have counts a millionth: it decides where there is nothing else.
         telling = [one for one in known if one[2] * 2 < self._chunks] or known
-        if not telling:
-            return []
-        total = np.zeros(len(self._damping), np.float64)
+        total, most = np.zeros(len(self._damping), np.float64), 0.0
         for word, times, _ in telling:
             ids, often = self._posting(word)
             weight = max(LEAST_WEIGHT, float(np.log((self._chunks - len(ids) + 0.5) / (len(ids) + 0.5))))
             total[ids] += times * weight * often * (K1 + 1) / (often + self._damping[ids])
+            most += times * weight * (K1 + 1)
         if labels:
             allowed = np.zeros(len(total), np.bool_)
             allowed[self.store.chunk_ids(labels)] = True
             total[~allowed] = 0
-        # The order in which a sum was made must not decide between equals: the lower id does.
-        total = np.round(total, 9)
-        # Without the chunks that have none of the words: numpy's partition is slow among many equals.
-        hits = np.flatnonzero(total > 0)
-        if count < len(hits):
-            hits = hits[total[hits] >= np.partition(total[hits], -count)[-count]]
-        order = hits[np.lexsort((hits, -total[hits]))][:count]
-        return [(int(at), float(total[at])) for at in order]
+        return Scored(total, most)
+
+    def best(self, query: str, count: int, labels: Mapping[str, str] | None = None) -> list[tuple[int, float]]:
+        """Chunk ids with their BM25, best first; fewer than ``count`` where fewer share a word."""
+        return self.scored(query, labels).best(count)
 
     def _refresh(self) -> None:
         """Forget what was read of an earlier state of the index."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 ROUTE_MODULES = (
     "files_api",
+    "uploads_api",
     "jobs_api",
     "models_api",
     "chat_api",

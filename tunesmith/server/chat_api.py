@@ -12,10 +12,11 @@ from starlette.routing import Route
 
 from tunesmith.server import completions
 from tunesmith.server.chat_objects import Heading, chat_logprobs, finish_of, usage_of
-from tunesmith.server.chat_prompt import offered, prompt_of_chat, tool_calls
+from tunesmith.server.chat_prompt import prompt_of_chat
 from tunesmith.server.faults import ApiFault
 from tunesmith.server.requests import ChatBody, read_body
 from tunesmith.server.streaming import streamed
+from tunesmith.server.tool_calls import Said, Saying, said_in
 from tunesmith.server.waiting import unless_gone
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from tunesmith.asking.model import Prompt
+    from tunesmith.model.continuous import Noted
     from tunesmith.server.app import Server
     from tunesmith.server.decoder import Decoder, Written
 
@@ -55,21 +57,18 @@ def _note(body: ChatBody) -> int | None:
     return (body.top_logprobs or 0) if body.logprobs else None
 
 
-def _message(body: ChatBody, one: Written) -> dict[str, Any]:
-    calls = tool_calls(one.reply.text, body)
-    if calls and body.parallel_tool_calls is False:
-        calls = calls[:1]
-    content = None if calls else one.reply.text
-    return {"role": "assistant", "content": content, "refusal": None, **({"tool_calls": calls} if calls else {})}
+def _message(said: Said) -> dict[str, Any]:
+    message = {"role": "assistant", "content": said.content, "refusal": None}
+    return {**message, **({"tool_calls": said.calls} if said.calls else {})}
 
 
 def _choice(body: ChatBody, decoder: Decoder, index: int, one: Written) -> dict[str, Any]:
-    message = _message(body, one)
+    said = said_in(one.reply.text, body)
     return {
         "index": index,
-        "message": message,
+        "message": _message(said),
         "logprobs": chat_logprobs(decoder.local, one.noted if body.logprobs else None),
-        "finish_reason": finish_of(one, message.get("tool_calls", ())),
+        "finish_reason": finish_of(one, said.calls),
     }
 
 
@@ -87,28 +86,29 @@ async def _chunks(
         return heading.around([choice], **usage)
 
     whole: dict[int, Written] = {}
-    begun: set[int] = set()
-    calling = bool(offered(body))
+    saying: dict[int, Saying] = {}
+    noted: dict[int, list[Noted]] = {}
     async with aclosing(decoder.stream(prompt, n=n, note=note)) as pieces:
         async for piece in pieces:
-            if piece.index not in begun:
-                begun.add(piece.index)
+            if piece.index not in saying:
+                saying[piece.index], noted[piece.index] = Saying(body), []
                 yield chunk(piece.index, {"role": "assistant", "content": "", "refusal": None})
-            # Whether a reply is a call of a tool can be told at its end alone.
-            if piece.text and not calling:
-                logprobs = chat_logprobs(decoder.local, piece.noted if body.logprobs else None)
-                yield chunk(piece.index, {"content": piece.text}, logprobs)
+            noted[piece.index] += piece.noted
+            deltas = saying[piece.index].add(piece.text) if piece.text else []
+            finish = None
             if piece.written is not None:
                 whole[piece.index] = one = piece.written
-                message = _message(body, one)
-                calls = message.get("tool_calls", ())
-                if calls:
-                    deltas = [{"index": place, **call} for place, call in enumerate(calls)]
-                    yield chunk(piece.index, {"tool_calls": deltas})
-                elif calling:
-                    logprobs = chat_logprobs(decoder.local, one.noted if body.logprobs else None)
-                    yield chunk(piece.index, {"content": one.reply.text}, logprobs)
-                yield chunk(piece.index, {}, None, finish_of(one, calls))
+                said = said_in(one.reply.text, body)
+                deltas += saying[piece.index].end(said)
+                finish = finish_of(one, said.calls)
+            for delta in deltas:
+                # What is noted comes with the first that is said after it.
+                found = noted[piece.index] if body.logprobs else None
+                yield chunk(piece.index, delta, chat_logprobs(decoder.local, found) if found else None)
+                noted[piece.index] = []
+            if finish is not None:
+                rest = noted[piece.index] if body.logprobs else None
+                yield chunk(piece.index, {}, chat_logprobs(decoder.local, rest) if rest else None, finish)
     if counts:
         usage["usage"] = usage_of([[whole[index] for index in range(n)]])
         yield heading.around([], **usage)

@@ -1,4 +1,4 @@
-"""From a request's body to a prompt, and from a reply to calls of tools. It knows no model but its template."""
+"""From a request's body to a prompt. It knows no model but its template."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.asking.model import Prompt
-from tunesmith.language.answers.call_text import calls_in
-from tunesmith.language.answers.json_values import NotJson
 from tunesmith.language.messages import Misfit, messages_of, tools_of
 from tunesmith.server.faults import ApiFault
 from tunesmith.server.requests import ChatBody, NamedTool, Sampling, SchemaFormat, Tool
+from tunesmith.server.tool_calls import has_to_call, offered
 
 if TYPE_CHECKING:
     from tunesmith.asking.local import LocalModel
@@ -78,34 +77,6 @@ def prompt_of_chat(body: ChatBody, local: LocalModel) -> Prompt:
     )
 
 
-def offered(body: ChatBody) -> list[dict[str, Any]]:
-    """The tools that may be called."""
-    if not body.tools or body.tool_choice == "none":
-        return []
-    return [tool.model_dump(exclude_none=True) for tool in body.tools]
-
-
-def tool_calls(text: str, body: ChatBody) -> list[dict[str, Any]]:
-    """The calls that a reply is, as the API has them; none where it is a text, or calls what was not offered."""
-    names = {tool["function"]["name"] for tool in offered(body)}
-    if not names:
-        return []
-    try:
-        calls = calls_in(text)
-    except NotJson:
-        return []
-    if any(call.name not in names for call in calls):
-        return []
-    return [
-        {
-            "id": f"call_{secrets.token_hex(12)}",
-            "type": "function",
-            "function": {"name": call.name, "arguments": json.dumps(call.arguments, ensure_ascii=False)},
-        }
-        for call in calls
-    ]
-
-
 def _spelled(message: dict[str, Any]) -> dict[str, Any]:
     """A message as templates know it: they have one name for who instructs the model."""
     message.pop("refusal", None)
@@ -123,7 +94,7 @@ def _told(messages: list[dict[str, Any]], tools: Sequence[Mapping[str, Any]]) ->
 
 def _schema(body: ChatBody) -> Mapping[str, Any] | None:
     """What the reply has to be: a call where one is required, else what the format says."""
-    if body.tool_choice == "required" or isinstance(body.tool_choice, NamedTool):
+    if has_to_call(body) and body.tool_choice is not None:
         return _schema_of_calls(body.tools or [], body.tool_choice)
     if isinstance(body.response_format, SchemaFormat):
         return body.response_format.json_schema.schema_ or {"type": "object"}

@@ -6,7 +6,10 @@ It knows no route, and of what the rows mean only the tables.
 from __future__ import annotations
 
 import json
+import os
+import secrets
 import sqlite3
+import string
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +26,7 @@ FORMAT = 1
 WAIT_SECONDS = 30.0
 FAULTS = (sqlite3.Error, UnicodeEncodeError, OverflowError)
 """What SQLite raises; the last two for values that a client sent."""
+_ALPHABET = string.ascii_letters + string.digits
 _TABLES = """
 CREATE TABLE file (
   number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, created INTEGER NOT NULL, filename TEXT NOT NULL,
@@ -48,6 +52,19 @@ CREATE TABLE idempotency (
   created INTEGER NOT NULL, PRIMARY KEY (key, route)
 ) WITHOUT ROWID;
 """
+_ADDED = """
+CREATE TABLE IF NOT EXISTS upload (
+  number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, created INTEGER NOT NULL, expires INTEGER NOT NULL,
+  status TEXT NOT NULL, filename TEXT NOT NULL, purpose TEXT NOT NULL, bytes INTEGER NOT NULL, data TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS upload_status ON upload (status, expires);
+CREATE TABLE IF NOT EXISTS upload_part (
+  number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, created INTEGER NOT NULL, upload TEXT NOT NULL,
+  bytes INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS upload_part_upload ON upload_part (upload, number);
+"""
+"""Tables that format 1 did not always have: an older folder gets them, and an older version passes over them."""
 
 
 class Database:
@@ -90,6 +107,9 @@ class Database:
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {FORMAT}")
                 found = FORMAT
+            if found == FORMAT:
+                for statement in _ADDED.split(";"):
+                    self._db.execute(statement)
             self._db.execute("COMMIT")
         except BaseException:
             self._db.execute("ROLLBACK")
@@ -138,6 +158,13 @@ class Database:
                 raise _fault_of(fault) from fault
         return row
 
+    def _all(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        with self._lock:
+            try:
+                return self._db.execute(query, values).fetchall()
+            except FAULTS as fault:
+                raise _fault_of(fault) from fault
+
     def _insert(self, table: str, **values: Any) -> None:
         values = {"created": self.now(), **values}
         names, marks = ", ".join(values), ", ".join("?" * len(values))
@@ -157,11 +184,7 @@ class Database:
             where[f"number {sign} ?"] = place["number"]
         condition = " AND ".join(where) or "1"
         query = f"SELECT * FROM {table} WHERE {condition} ORDER BY number {way} LIMIT ?"  # noqa: S608
-        with self._lock:
-            try:
-                rows = self._db.execute(query, (*where.values(), -1 if limit is None else limit + 1)).fetchall()
-            except FAULTS as fault:
-                raise _fault_of(fault) from fault
+        rows = self._all(query, *where.values(), -1 if limit is None else limit + 1)
         return Page(tuple(rows[:limit]), limit is not None and len(rows) > limit)
 
 
@@ -180,3 +203,19 @@ def _fault_of(fault: Exception) -> ApiFault:
     if "locked" in said or "busy" in said:
         return ApiFault(503, "the server's database is busy: ask again", code="busy", retry_after=1.0)
     return ApiFault(500, f"the server's database can't be used: {said}", code="database")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names in a folder outlive a loss of power, where the system can."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def new_id(kind: str, joint: str = "-") -> str:
+    """A new id as the hosted API spells them: ``file-...``, ``ftjob-...``, ``ftevent-...``, ``upload_...``."""
+    return f"{kind}{joint}{''.join(secrets.choice(_ALPHABET) for _ in range(24))}"

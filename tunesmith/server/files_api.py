@@ -67,21 +67,47 @@ def _take(store: Store, form: UploadForm, key: str | None) -> Answer:
     purpose, filename = form.fields.get("purpose"), form.filename or ""
     if purpose is None:
         raise ApiFault(400, "the form has no field 'purpose'", param="purpose", code="missing_required_parameter")
-    if purpose not in PURPOSES:
-        what = f"purpose {purpose[:100]!a} is not used by this server: it takes {' and '.join(PURPOSES)}"
-        raise ApiFault(400, what, param="purpose", code="invalid_value")
-    data: dict[str, Any] = {}
-    if purpose == TRAINING:
-        checked = check_rows(form.place, filename)
-        data = {"kind": checked.kind, "rows": checked.rows, "notes": list(checked.notes)}
-    if any(name.startswith("expires_after") for name in form.fields):
-        data["note"] = EXPIRY
+    check_purpose(purpose)
+    expires = any(name.startswith("expires_after") for name in form.fields)
+    data = known_of(form.place, filename=filename, purpose=purpose, expires=expires)
 
     def add() -> Answer:
         return Answer(200, store.add_file(form.place, filename=filename, purpose=purpose, **data).public())
 
     digest = digest_of({"fields": form.fields, "filename": filename, "content": form.digest})
     return once(store, key, ROUTE, digest, add)
+
+
+def check_purpose(purpose: str) -> None:
+    """What a file is uploaded for has to be something that this server uses.
+
+    Raises:
+        ApiFault: 400, it is not.
+    """
+    if purpose not in PURPOSES:
+        what = f"purpose {purpose[:100]!a} is not used by this server: it takes {' and '.join(PURPOSES)}"
+        raise ApiFault(400, what, param="purpose", code="invalid_value")
+
+
+def known_of(place: Path, *, filename: str, purpose: str, expires: bool) -> dict[str, Any]:
+    """What is kept of a file beside its content, once it has been read.
+
+    Args:
+        place: Its content.
+        filename: As the client calls it.
+        purpose: What it is for.
+        expires: Whether the client wants it to expire, which is not applied and said so.
+
+    Raises:
+        ApiFault: 400, it is for training and holds no rows for it.
+    """
+    data: dict[str, Any] = {}
+    if purpose == TRAINING:
+        checked = check_rows(place, filename)
+        data = {"kind": checked.kind, "rows": checked.rows, "notes": list(checked.notes)}
+    if expires:
+        data["note"] = EXPIRY
+    return data
 
 
 async def list_files(request: Request) -> Response:

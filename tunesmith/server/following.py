@@ -79,7 +79,7 @@ class Following:
             if (self.run / epoch_folder(step)).is_dir():
                 name = self.job["id"]
                 place = (self.run / epoch_folder(step)).relative_to(self.store.folder).as_posix()
-                model = model_name(self.job["model"], self.job["suffix"], name, step)
+                model = model_name(self.job, step)
                 metrics = {"step": step, **self._scored.pop(step)}
                 self.store.add_checkpoint(name, step=step, model=model, folder=place, metrics=metrics)
                 self._add(Told(f"checkpoint-{step}", f"Checkpoint created at step {step}: {model}"))

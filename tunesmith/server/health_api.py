@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -32,19 +31,20 @@ async def healthz(request: Request) -> Response:
     """Whether the server answers and its store can be read."""
     from tunesmith import __version__
 
-    jobs = await run_in_threadpool(jobs_by_status, request.app.state.server)
+    jobs = await run_in_threadpool(request.app.state.server.store.count_jobs)
     return JSONResponse({"status": "ok", "version": __version__, "jobs": jobs})
 
 
 async def metrics(request: Request) -> Response:
     """What Prometheus scrapes."""
     server: Server = request.app.state.server
-    jobs = await run_in_threadpool(jobs_by_status, server)
+    jobs = await run_in_threadpool(server.store.count_jobs)
     counts: dict[Labels, float] = {(("status", name),): float(count) for name, count in jobs.items()}
     gauges: dict[str, tuple[str, Mapping[Labels, float]]] = {"tunesmith_jobs": ("Jobs by status.", counts)}
-    more = getattr(server.models, "gauges", None)
-    if more is not None:
-        gauges |= await run_in_threadpool(more)
+    for part in (server.models, *server.extra.values()):
+        more = getattr(part, "gauges", None)
+        if more is not None:
+            gauges |= await run_in_threadpool(more)
     return Response(server.measures.text(gauges), media_type=PROMETHEUS)
 
 
@@ -53,8 +53,3 @@ async def published(request: Request) -> Response:
     from tunesmith.server.openapi import document
 
     return JSONResponse(document(request.app.routes))
-
-
-def jobs_by_status(server: Server) -> dict[str, int]:
-    """How many jobs there are of each status."""
-    return dict(sorted(Counter(str(job["status"]) for job in server.store.list_jobs().rows).items()))

@@ -146,14 +146,16 @@ def base_of(models: Mapping[str, str], name: str) -> str:
     if name not in models:
         known = ", ".join(sorted(models)) or "none: start the server with --model NAME=MODEL"
         text = f"The model `{name[:200]}` does not exist or can't be fine-tuned. Models that can: {known}"
-        if name.startswith("ft:"):
-            text += ". A model that was fine-tuned here is no base for another job"
         raise ApiFault(400, text, param="model", code="model_not_found")
     place = Path(models[name]).expanduser()
     return str(place.resolve()) if place.is_dir() else models[name]
 
 
-def model_name(model: str, suffix: str | None, job_id: str, step: int | None = None) -> str:
-    """What a job's model is called: ``ft:BASE:SUFFIX:ID``; that of a checkpoint ends with ``:ckpt-step-N``."""
-    name = f"ft:{model}:{suffix or ''}:{job_id.removeprefix('ftjob-')[:8]}"
+def model_name(job: Mapping[str, Any], step: int | None = None) -> str:
+    """What a job's model is called: ``ft:BASE:SUFFIX:ID``; that of a checkpoint ends with ``:ckpt-step-N``.
+
+    A job that went on from a tuned model says the base of that one, as the hosted API does.
+    """
+    base = job.get("root") or job["model"]
+    name = f"ft:{base}:{job['suffix'] or ''}:{job['id'].removeprefix('ftjob-')[:8]}"
     return name if step is None else f"{name}:ckpt-step-{step}"

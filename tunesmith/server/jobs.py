@@ -13,11 +13,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.server import workers
+from tunesmith.server.early_plan import EarlyPlans
 from tunesmith.server.faults import ApiFault
-from tunesmith.server.job_recipe import KINDS, LEAST_ROWS, Method, base_of, method_of, model_name, resolved
+from tunesmith.server.job_recipe import (
+    KINDS,
+    LEAST_ROWS,
+    Hyperparameters,
+    Method,
+    base_of,
+    method_of,
+    recipe_of,
+    resolved,
+)
 from tunesmith.server.kept import ENDED, Answer, Checkpoint, Event, Job, Page
 from tunesmith.server.repeated import digest_of, once
 from tunesmith.server.supervisor import Supervisor
+from tunesmith.server.tuned_base import tuned_base
 
 if TYPE_CHECKING:
     from tunesmith.server.kept import File
@@ -26,6 +37,7 @@ if TYPE_CHECKING:
 
 ROUTE = "POST /v1/fine_tuning/jobs"
 TRAINING = "fine-tune"
+REFUSED = "plan_refused"
 _SUFFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -36,10 +48,19 @@ class Jobs:
         store: Where they are kept.
         settings: Bases, device, and how many may train at a time.
         command: What trains a job; the job's folder is added.
+        plans: Tells before a job is made whether it can ever fit; by default a process that reads headers.
     """
 
-    def __init__(self, store: Store, settings: Settings, *, command: Sequence[str] = workers.COMMAND) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        *,
+        command: Sequence[str] = workers.COMMAND,
+        plans: EarlyPlans | None = None,
+    ) -> None:
         self.store, self.settings = store, settings
+        self.plans = plans or EarlyPlans(settings.device)
         self.supervisor = Supervisor(store, settings, command)
 
     def start(self) -> None:
@@ -62,16 +83,23 @@ class Jobs:
             idempotency: A second request with this key gives the first one's job.
 
         Raises:
-            ApiFault: 400 for a file, a model or a setting that can't be; 409 for a key of another body.
+            ApiFault: 400 for a file, a model or a setting that can't be, or that never fits into this machine's
+                memory; 409 for a key of another body.
         """
         asked = {name: value for name, value in body.items() if value is not None}
-        answer = once(self.store, idempotency, ROUTE, digest_of(asked), lambda: Answer(200, public(self._made(asked))))
+        digest = digest_of(asked)
+        if idempotency is None or self.store.recall(idempotency, ROUTE, digest) is None:
+            # Outside of the transaction, which would keep everybody else waiting.
+            self._plan(self._checked(asked))
+        answer = once(self.store, idempotency, ROUTE, digest, lambda: Answer(200, public(self._made(asked))))
         self.supervisor.wake()
         return dict(answer.body)
 
-    def _made(self, body: Mapping[str, Any]) -> Job:
+    def _checked(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """What a job of this body is to be, once all that it names has been found."""
         kind, hyperparameters = method_of(body)
-        base = base_of(self.settings.models, body["model"])
+        start = tuned_base(self.store, self.settings.models, body["model"])
+        base = start.weights if start else base_of(self.settings.models, body["model"])
         training = self._rows("training_file", body["training_file"], kind)
         named = body.get("validation_file")
         validation = self._rows("validation_file", named, kind) if named else None
@@ -86,24 +114,51 @@ class Jobs:
         if suffix is not None and not _SUFFIX.fullmatch(suffix):
             text = "suffix takes letters, digits, '.', '_' and '-', 64 at most, and begins with a letter or digit"
             raise ApiFault(400, text, param="suffix", code="invalid_value")
+        return {
+            "model": body["model"],
+            "base": base,
+            "start": start.places if start else None,
+            "root": start.root if start else None,
+            "kind": kind,
+            "training_file": training.id,
+            "validation_file": validation.id if validation else None,
+            "hyperparameters": resolved(kind, hyperparameters, rows).public(),
+            "suffix": suffix,
+            "seed": body["seed"] if "seed" in body else secrets.randbelow(1 << 31),
+            "metadata": body.get("metadata"),
+        }
+
+    def _plan(self, values: Mapping[str, Any]) -> None:
+        """Refuse what can't fit whenever its turn comes; what fits by then is for the plan at its turn to say.
+
+        Raises:
+            ApiFault: 400, it takes more than there is.
+        """
+        recipe = recipe_of(
+            values["kind"],
+            Hyperparameters(**values["hyperparameters"]),
+            model=values["base"],
+            training="rows.jsonl",
+            validation=None,
+            seed=0,
+            device="auto",
+        )
+        taken = self.plans.taken(recipe)
+        if taken is not None and not taken.fits:
+            fix = "name a smaller model, or start the server on a machine with more memory"
+            raise ApiFault(400, f"The job can't be trained here: {taken}. Fix: {fix}", param="model", code=REFUSED)
+
+    def _made(self, body: Mapping[str, Any]) -> Job:
+        # Read again: what was found before may be gone by now, and from here on it can't go.
+        values = self._checked(body)
         job = self.store.add_job(
-            model=body["model"],
-            base=base,
-            kind=kind,
-            training_file=training.id,
-            validation_file=validation.id if validation else None,
-            hyperparameters=resolved(kind, hyperparameters, rows).public(),
-            suffix=suffix,
-            seed=body["seed"] if "seed" in body else secrets.randbelow(1 << 31),
-            metadata=body.get("metadata"),
-            fine_tuned_model=None,
-            finished_at=None,
-            trained_tokens=None,
-            result_files=[],
-            error=None,
+            **values, fine_tuned_model=None, finished_at=None, trained_tokens=None, result_files=[], error=None
         )
         self.store.add_event(job["id"], f"Created fine-tuning job: {job['id']}", key="created")
-        if validation is None:
+        if values["start"] is not None:
+            text = f"The adapter of {job['model']} is merged into a base of this job's own; a new one is learned on it"
+            self.store.add_event(job["id"], text, key="start")
+        if values["validation_file"] is None:
             text = "No validation file: about a tenth of the rows is held out to judge by, and is not learned from"
             self.store.add_event(job["id"], text, key="held-out")
         return job
@@ -255,4 +310,4 @@ def public(job: Job) -> dict[str, Any]:
     }
 
 
-__all__ = ["Jobs", "model_name", "public"]
+__all__ = ["Jobs", "public"]

@@ -69,6 +69,66 @@ class File:
 
 
 @dataclass(frozen=True)
+class Upload:
+    """A file that comes in parts.
+
+    Args:
+        id: ``upload_...``.
+        created: Seconds since 1970.
+        expires: When it is given up, in seconds since 1970.
+        status: ``pending``, ``completed``, ``cancelled`` or ``expired``.
+        filename: As the client calls it; never a path here.
+        purpose: What the file is for.
+        bytes: That it is to have.
+        data: What else is known: ``file``, ``part_ids`` and ``md5`` of one that is whole.
+    """
+
+    id: str
+    created: int
+    expires: int
+    status: str
+    filename: str
+    purpose: str
+    bytes: int
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def public(self) -> dict[str, Any]:
+        """The API's object."""
+        return {
+            "id": self.id,
+            "object": "upload",
+            "bytes": self.bytes,
+            "created_at": self.created,
+            "expires_at": self.expires,
+            "filename": self.filename,
+            "purpose": self.purpose,
+            "status": self.status,
+            "file": self.data.get("file"),
+        }
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of an upload.
+
+    Args:
+        id: ``part_...``.
+        created: Seconds since 1970.
+        upload: Of which upload.
+        bytes: Size.
+    """
+
+    id: str
+    created: int
+    upload: str
+    bytes: int
+
+    def public(self) -> dict[str, Any]:
+        """The API's object."""
+        return {"id": self.id, "object": "upload.part", "created_at": self.created, "upload_id": self.upload}
+
+
+@dataclass(frozen=True)
 class Event:
     """What happened to a job.
 
@@ -154,6 +214,17 @@ class Answer:
 def file_of(row: sqlite3.Row) -> File:
     """A file from its row."""
     return File(row["id"], row["created"], row["filename"], row["purpose"], row["bytes"], json.loads(row["data"]))
+
+
+def upload_of(row: sqlite3.Row) -> Upload:
+    """An upload from its row."""
+    times, texts = (row["created"], row["expires"]), (row["status"], row["filename"], row["purpose"])
+    return Upload(row["id"], *times, *texts, row["bytes"], json.loads(row["data"]))
+
+
+def part_of(row: sqlite3.Row) -> Part:
+    """A part from its row."""
+    return Part(row["id"], row["created"], row["upload"], row["bytes"])
 
 
 def job_of(row: sqlite3.Row) -> Job:

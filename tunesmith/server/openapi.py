@@ -42,15 +42,20 @@ LISTS = {
     "/v1/fine_tuning/jobs/{job_id}/checkpoints": MOST_LISTED,
 }
 """Lists that come in pages, and the most entries of one."""
-ONCE = (("POST", "/v1/files"), ("POST", "/v1/fine_tuning/jobs"))
+ONCE = (("POST", "/v1/files"), ("POST", "/v1/uploads"), ("POST", "/v1/fine_tuning/jobs"))
 """What an Idempotency-Key does once only."""
+FILE_PARTS = {("POST", "/v1/uploads/{upload_id}/parts"): "data"}
+"""What the part of a form that has the file is called, where it is not ``file``."""
 
 
 def bodies() -> dict[tuple[str, str], type[Body]]:
     """The class of each JSON body, by method and path."""
     from tunesmith.server.predict_api import PredictBody
+    from tunesmith.server.uploads_api import CompleteBody, UploadBody
 
     return {
+        ("POST", "/v1/uploads"): UploadBody,
+        ("POST", "/v1/uploads/{upload_id}/complete"): CompleteBody,
         ("POST", "/v1/fine_tuning/jobs"): JobBody,
         ("POST", "/v1/chat/completions"): ChatBody,
         ("POST", "/v1/completions"): CompletionBody,
@@ -61,12 +66,16 @@ def bodies() -> dict[tuple[str, str], type[Body]]:
 
 
 def forms() -> dict[tuple[str, str], type[Body] | None]:
-    """The class of the fields that a form has beside its files, by method and path; None: those of an upload."""
+    """The class of the fields that a form has beside its files, by method and path; None: those of an upload.
+
+    The part of an upload has none.
+    """
     from tunesmith.server.audio_api import TranscriptionBody
     from tunesmith.server.predict_api import PredictForm
 
     return {
         ("POST", "/v1/files"): None,
+        ("POST", "/v1/uploads/{upload_id}/parts"): Body,
         ("POST", "/v1/audio/transcriptions"): TranscriptionBody,
         ("POST", "/v1/predict"): PredictForm,
     }
@@ -152,8 +161,10 @@ def request_content(method: str, path: str) -> Schema:
         purpose = answer_shapes.shape(purpose=answer_shapes.one_of("fine-tune", "user_data"))
         given = purpose if fields is None else fields.model_json_schema(ref_template=REF)
         # Not by allOf: the class of the fields takes no further ones, and the file is one.
-        file = {"file": {"type": "string", "format": "binary"}}
-        schema = {**given, "properties": given["properties"] | file, "required": [*given["required"], "file"]}
+        name = FILE_PARTS.get((method, path), "file")
+        file = {name: {"type": "string", "format": "binary"}}
+        required = [*given.get("required", ()), name]
+        schema = {**given, "properties": given["properties"] | file, "required": required}
         found["multipart/form-data"] = {"schema": schema}
     return found
 

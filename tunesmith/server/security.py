@@ -35,8 +35,11 @@ HTTP_PORT = 80
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
 UPLOADS = "/v1/files"
+PART = re.compile(r"/v1/uploads/[^/]+/parts")
 FORMS = (UPLOADS, "/v1/audio/", "/v1/predict")
-"""Paths (with a slash at the end: all below it) that take a form; every other one takes JSON only."""
+"""Paths (with a slash at the end: all below it) that take a form, as ``PART`` does; every other one takes JSON only."""
+PART_BYTES, FORM_BYTES = 64 << 20, 1 << 16
+"""Most bytes of one part of an upload, as in the hosted API, and of the form around it."""
 ANSWERS = ("application/json", "text/event-stream", "text/plain", "text/vtt", "text/csv", "application/x-subrip",
            "application/octet-stream", "application/jsonl")  # fmt: skip
 """Kinds of content that may leave. None of them is rendered: a model's output is never a page."""
@@ -214,7 +217,8 @@ class Gate:
         has_body = int(declared) > 0 or "transfer-encoding" in headers
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         path = scope["path"]
-        takes_form = any(path == form or (form[-1] == "/" and path.startswith(form)) for form in FORMS)
+        part = PART.fullmatch(path) is not None
+        takes_form = part or any(path == form or (form[-1] == "/" and path.startswith(form)) for form in FORMS)
         if (has_body or kind) and kind != JSON and not (kind == MULTIPART and takes_form):
             wanted = f"{JSON} or {MULTIPART}" if takes_form else JSON
             raise ApiFault(
@@ -223,8 +227,10 @@ class Gate:
         if headers.get("content-encoding", "identity").lower() != "identity":
             # What unpacks to more than was sent would get round every limit of size.
             raise ApiFault(415, "Content-Encoding is not taken; send the body as it is", code="unsupported_media_type")
-        uploads = path == UPLOADS and kind == MULTIPART
+        uploads = (path == UPLOADS or part) and kind == MULTIPART
         limit = self.settings.upload_bytes if uploads else self.settings.body_bytes
+        if uploads and part:
+            limit = min(PART_BYTES, self.settings.upload_bytes) + FORM_BYTES
         if int(declared) > limit:
             raise too_large(limit)
         return _Limited(receive, limit, UPLOAD_SECONDS if uploads else BODY_SECONDS)

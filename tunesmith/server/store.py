@@ -7,16 +7,14 @@ What is asked for in an order comes in the order in which it was written, whatev
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import string
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import UserError
-from tunesmith.server.database import Database, as_json
+from tunesmith.server.database import as_json, new_id, sync_folder
 from tunesmith.server.faults import ApiFault
 from tunesmith.server.kept import (
     ENDED,
@@ -31,17 +29,10 @@ from tunesmith.server.kept import (
     file_of,
     job_of,
 )
-
-UPLOADING = ".uploading-"
-_ALPHABET = string.ascii_letters + string.digits
+from tunesmith.server.upload_tables import UPLOADING, UploadTables
 
 
-def new_id(kind: str) -> str:
-    """A new id as the hosted API spells them: ``file-...``, ``ftjob-...``, ``ftevent-...``, ``ftckpt-...``."""
-    return f"{kind}-{''.join(secrets.choice(_ALPHABET) for _ in range(24))}"
-
-
-class Store(Database):
+class Store(UploadTables):
     """An open store. Safe to use from several threads.
 
     Args:
@@ -51,6 +42,7 @@ class Store(Database):
     Attributes:
         files: Folder of the files.
         jobs: Folder of the jobs' run directories.
+        parts: Folder of the parts of uploads that have not ended.
 
     Raises:
         UserError: The folder can't be written, or its database is none of ours.
@@ -58,9 +50,9 @@ class Store(Database):
 
     def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
         super().__init__(folder, clock=clock)
-        self.files, self.jobs = folder / "files", folder / "jobs"
+        self.files, self.jobs, self.parts = folder / "files", folder / "jobs", folder / "parts"
         try:
-            for place in (self.files, self.jobs):
+            for place in (self.files, self.jobs, self.parts):
                 place.mkdir(mode=0o700, exist_ok=True)
         except OSError as fault:
             fix = "name another folder with --folder, or free some space"
@@ -150,8 +142,8 @@ class Store(Database):
     def sweep(self) -> int:
         """Remove what uploads left that a crash cut off; to be called once, before the server answers. How many."""
         with self.transaction():
-            known = {row["id"] for row in self._db.execute("SELECT id FROM file")}
-            left = [place for place in self.files.iterdir() if place.name not in known]
+            known = {row["id"] for row in self._db.execute("SELECT id FROM file UNION SELECT id FROM upload_part")}
+            left = [place for part in (self.files, self.parts) for place in part.iterdir() if place.name not in known]
             for place in left:
                 place.unlink(missing_ok=True)
         return len(left)
@@ -235,8 +227,7 @@ class Store(Database):
 
     def count_jobs(self) -> dict[str, int]:
         """How many jobs there are of each status that any has."""
-        with self.transaction():
-            found = self._db.execute("SELECT status, count(*) FROM job GROUP BY status ORDER BY status").fetchall()
+        found = self._all("SELECT status, count(*) FROM job GROUP BY status ORDER BY status")
         return {str(status): int(count) for status, count in found}
 
     def find_job(self, fine_tuned_model: str) -> Job | None:
@@ -345,14 +336,3 @@ class Store(Database):
         self._insert(
             "idempotency", key=key, route=route, body_digest=body_digest, status=status, response=as_json(response)
         )
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names in a folder outlive a loss of power, where the system can."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

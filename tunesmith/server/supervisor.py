@@ -7,6 +7,7 @@ job's folder. It remembers nothing that a restart could lose.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import subprocess
 import sys
@@ -27,6 +28,8 @@ from tunesmith.server.following import Following
 from tunesmith.server.job_events import metrics_table, trained_tokens
 from tunesmith.server.job_recipe import RECIPE, RUN, Hyperparameters, model_name, recipe_of
 from tunesmith.server.kept import Job
+from tunesmith.server.merged_base import START
+from tunesmith.server.tuned_base import weights_beneath
 
 if TYPE_CHECKING:
     from tunesmith.server.settings import Settings
@@ -41,7 +44,7 @@ STOP_SECONDS = 30.0
 MOST_DEATHS = 5
 """Workers that may die in a row, without a checkpoint in between, before a job is given up."""
 RESULTS = "fine-tune-results"
-PARAMS = {"invalid_training_file": "training_file", "plan_refused": "model"}
+PARAMS = {"invalid_training_file": "training_file", "plan_refused": "model", "base_unavailable": "model"}
 
 
 class _Moved(Exception):
@@ -200,6 +203,9 @@ class Supervisor:
     def _start(self, job: Job) -> None:
         name, folder = job["id"], self.folder(job["id"])
         folder.mkdir(mode=0o700, exist_ok=True)
+        if job.get("start") and not (folder / START).exists():
+            start = {name: self._beside(job, self.store.folder / place) for name, place in job["start"].items()}
+            write_whole(folder / START, json.dumps(start).encode())
         if not (folder / RECIPE).exists():
             write_whole(folder / RECIPE, self._recipe(job).encode())
         if job["status"] == "queued":
@@ -213,17 +219,18 @@ class Supervisor:
         self._children.append((name, process))
         self.store.add_event(name, "Fine-tuning job started", key="started")
 
-    def _recipe(self, job: Job) -> str:
-        def beside(file_id: str) -> str:
-            # Relative to the job's folder, so that the server's folder may move.
-            return os.path.relpath(self.store.file_path(file_id), self.folder(job["id"]))
+    def _beside(self, job: Job, place: Path) -> str:
+        """A place relative to the job's folder, so that the server's folder may move."""
+        return os.path.relpath(place, self.folder(job["id"]))
 
+    def _recipe(self, job: Job) -> str:
+        validation = job["validation_file"]
         return recipe_of(
             job["kind"],
             Hyperparameters(**job["hyperparameters"]),
-            model=job["base"],
-            training=beside(job["training_file"]),
-            validation=beside(job["validation_file"]) if job["validation_file"] else None,
+            model=weights_beneath(self.store, job),
+            training=self._beside(job, self.store.file_path(job["training_file"])),
+            validation=self._beside(job, self.store.file_path(validation)) if validation else None,
             seed=job["seed"],
             device=self.settings.device,
         )
@@ -245,7 +252,7 @@ class Supervisor:
         try:
             with self.store.transaction():
                 file = self.store.add_file(table, filename="step_metrics.csv", purpose=RESULTS, job=name)
-                model = model_name(job["model"], job["suffix"], name)
+                model = model_name(job)
                 values = {"fine_tuned_model": model, "trained_tokens": trained_tokens(events)}
                 self._moved(job, "succeeded", result_files=[file.id], finished_at=self.store.now(), **values)
                 self.store.add_event(name, f"New fine-tuned model created: {model}", key="model")

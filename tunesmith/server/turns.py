@@ -147,6 +147,15 @@ class Turns:
         with self._lock:
             return {name: line.inside for name, line in self._lines.items()}
 
+    def gauges(self) -> dict[str, tuple[str, dict[tuple[tuple[str, str], ...], float]]]:
+        """What is measured of the turns, as ``/metrics`` says it: of all models together, for a place is no label."""
+        inside = self.waiting().values()
+        told = {
+            "tunesmith_turns_taken": ("Requests that a model computes alone.", sum(min(one, 1) for one in inside)),
+            "tunesmith_turns_waiting": ("Requests that wait for their turn.", sum(max(one - 1, 0) for one in inside)),
+        }
+        return {name: (said, {(): float(value)}) for name, (said, value) in told.items()}
+
     def close(self) -> None:
         """Stop what is computed, drop what waits, and end the threads."""
         for stop in tuple(self._stops):

@@ -23,19 +23,21 @@ NAME_LETTERS = 255
 
 
 class UploadForm:
-    """Reads ``multipart/form-data`` of text fields and one part ``file``.
+    """Reads ``multipart/form-data`` of text fields and one part with a file.
 
     Args:
         place: Where the file is written; whoever reads the form removes it.
+        part: What the part with the file is called.
 
     Attributes:
         fields: Texts by name.
         filename: As the client calls the file, without a path; None while none came.
         digest: Of the file's content.
+        bytes: Of it.
     """
 
-    def __init__(self, place: Path) -> None:
-        self.place = place
+    def __init__(self, place: Path, part: str = "file") -> None:
+        self.place, self.part = place, part
         self.fields: dict[str, str] = {}
         self.filename: str | None = None
         self._content = blake2b(digest_size=16)
@@ -44,7 +46,7 @@ class UploadForm:
         self._headers: dict[str, str] = {}
         self._name, self._text = "", bytearray()
         self._in_file = self._ended = False
-        self._parts = 0
+        self._parts = self.bytes = 0
 
     @property
     def digest(self) -> str:
@@ -96,7 +98,10 @@ class UploadForm:
             raise ApiFault(400, "the client went away before the form ended", code="invalid_form") from fault
         if self.filename is None:
             raise ApiFault(
-                400, "the form has no part 'file' with a file", param="file", code="missing_required_parameter"
+                400,
+                f"the form has no part '{self.part}' with a file",
+                param=self.part,
+                code="missing_required_parameter",
             )
 
     def _open(self) -> BufferedWriter:
@@ -105,6 +110,7 @@ class UploadForm:
 
     def _write(self, file: BufferedWriter, *, last: bool = False) -> None:
         self._content.update(self._waiting)
+        self.bytes += len(self._waiting)
         file.write(self._waiting)
         self._waiting.clear()
         if last:
@@ -135,11 +141,11 @@ class UploadForm:
         _, options = parse_options_header(self._headers.get("content-disposition"))
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
         if b"filename" in options:
-            if self._name != "file" or self.filename is not None:
-                what = f"the form holds a file {self._name[:100]!a} beside the one called 'file'"
-                raise ApiFault(400, what, param="file", code="invalid_form")
+            if self._name != self.part or self.filename is not None:
+                what = f"the form holds a file {self._name[:100]!a} beside the one called '{self.part}'"
+                raise ApiFault(400, what, param=self.part, code="invalid_form")
             self._in_file = True
-            self.filename = _bare(options[b"filename"].decode("utf-8", "replace"))
+            self.filename = bare_name(options[b"filename"].decode("utf-8", "replace"))
 
     def _add(self, data: bytes, start: int, end: int) -> None:
         if self._in_file:
@@ -158,7 +164,7 @@ class UploadForm:
         self._ended = True
 
 
-def _bare(name: str) -> str:
+def bare_name(name: str) -> str:
     """A client's file name without its folders and without what no line can show."""
     last = name.replace("\\", "/").rpartition("/")[2]
     return "".join(letter for letter in last if letter.isprintable())[:NAME_LETTERS] or "file"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import EXIT_COULD_NOT_RUN, EXIT_DONE, EXIT_FINDINGS, Interrupted, UserError
 from tunesmith.server.job_recipe import RECIPE, RUN
+from tunesmith.server.merged_base import merge_base
 from tunesmith.server.workers import announce, put_outcome
 
 if TYPE_CHECKING:
@@ -87,23 +88,32 @@ def work(folder: Path) -> int:
     """
     from tunesmith.journey import Hooks
     from tunesmith.recipe import read_recipe
+    from tunesmith.train.checkpoint import FULL, write_fault
     from tunesmith.tune import fine_tune
 
     hooks = Hooks(say=_say, watchers=lambda journey: [EpochKeeper(journey)], watch_held_out=True)
+    ready = False
     try:
+        merge_base(folder, _say)
+        ready = True
         fine_tune(read_recipe(RECIPE), hooks=hooks)
     except Interrupted as stop:
         put_outcome(folder, "interrupted", stop.what)
         return stop.code
     except UserError as fault:
         _say(str(fault))
-        code = _code_of(fault, folder / RUN)
+        code = _code_of(fault, folder / RUN) if ready else "base_unavailable"
         fix = SPACE if code == "insufficient_storage" else fault.fix
         put_outcome(folder, "failed", f"{fault.what}. Fix: {fix}" if fix else fault.what, code=code)
         return EXIT_COULD_NOT_RUN
     except Exception as fault:
         traceback.print_exception(fault)
-        put_outcome(folder, "failed", f"{type(fault).__name__}: {fault}", code="server_error")
+        refused = None if ready else write_fault(fault)
+        if refused is not None and refused.errno in FULL:
+            what = f"the base that the job goes on from can't be written ({refused.strerror}). Fix: {SPACE}"
+            put_outcome(folder, "failed", what, code="insufficient_storage")
+        else:
+            put_outcome(folder, "failed", f"{type(fault).__name__}: {fault}", code="server_error")
         return EXIT_COULD_NOT_RUN
     put_outcome(folder, "finished")
     return EXIT_DONE

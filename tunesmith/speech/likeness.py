@@ -24,10 +24,13 @@ SOUNDING_BELOW_PEAK_DB, LEAST_POWER = 35.0, 1e-6
 SOUNDING = np.uint32(1 << 31)
 _MASK = np.uint32((1 << BITS) - 1)
 
-MOST_DIFFERENCE = 0.15
-"""The share of bits that may differ: codecs and trimming change up to 0.12, other recordings have 0.28 at least."""
-LEAST_FRAMES = 48
-"""Frames of sound that two prints must have in common (0.77 s); fewer bits are alike by chance."""
+MOST_DIFFERENCE, SURE_FRAMES = 0.15, 48
+"""The share of bits that may differ: codecs and trimming change up to 0.12, other recordings have 0.28 at least where
+they have so many frames of sound in common (0.77 s)."""
+CHANCE = 0.5
+"""The share of bits in which prints differ that have nothing to do with each other."""
+LEAST_FRAMES = 24
+"""Frames of sound that two prints must have in common (0.38 s): of fewer, equal bits would not be enough."""
 LEAST_OVERLAP = 0.8
 """The share of the shorter one's sound that must lie in the other."""
 
@@ -66,12 +69,22 @@ def _smoothed(energies: NDArray[np.float64]) -> NDArray[np.float64]:
     return smooth
 
 
+def most_difference(frames: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The share of bits that may differ between prints with so many frames of sound in common, shape as ``frames``.
+
+    Shares of fewer bits scatter more, by the root of their number: so that chance makes prints alike as seldom as it
+    does those with `SURE_FRAMES`, they must lie further below `CHANCE` (the false alarms of Haitsma and Kalker, 2002).
+    """
+    least = CHANCE - (CHANCE - MOST_DIFFERENCE) * np.sqrt(SURE_FRAMES / np.maximum(frames, 1))
+    return np.asarray(np.minimum(MOST_DIFFERENCE, least))
+
+
 def alike(first: SoundPrint, second: SoundPrint) -> bool:
     """Whether two prints are of the same sound, wherever the one lies in the other.
 
     Args:
         first: Of `sound_print`.
-        second: Likewise; less than 0.77 s of sound is alike to nothing.
+        second: Likewise; less than 0.38 s of sound is alike to nothing.
     """
     if len(first) < LEAST_FRAMES or len(second) < LEAST_FRAMES:
         return False
@@ -81,20 +94,25 @@ def alike(first: SoundPrint, second: SoundPrint) -> bool:
     heard = np.bincount(offsets, weights=np.outer(_sounds(first), _sounds(second)).ravel())
     enough = heard >= _frames_needed(first, second)
     # Bits that agree less those that differ, out of all: the share that differs is (1 - that) / 2.
-    return bool(enough.any() and (0.5 - agreed[enough] / (2 * BITS * heard[enough])).min() <= MOST_DIFFERENCE)
+    differ = 0.5 - agreed[enough] / (2 * BITS * heard[enough])
+    return bool((differ <= most_difference(heard[enough].astype(np.float64))).any())
 
 
-def difference(first: SoundPrint, second: SoundPrint, offset: int) -> float:
-    """The share of bits that differ where ``second`` begins ``offset`` frames into ``first``; 1 if too few meet."""
+def difference(first: SoundPrint, second: SoundPrint, offset: int) -> tuple[float, int]:
+    """How two prints differ where ``second`` begins ``offset`` frames into ``first``.
+
+    Returns:
+        The share of bits that differ, 1 if too few frames meet, and how many frames hold sound in both.
+    """
     start, stop = max(0, offset), min(len(first), offset + len(second))
     if stop - start < LEAST_FRAMES:
-        return 1.0
+        return 1.0, 0
     a, b = first[start:stop], second[start - offset : stop - offset]
     heard = (a & b & SOUNDING) != 0
     count = int(np.count_nonzero(heard))
     if count < _frames_needed(first, second):
-        return 1.0
-    return float(_bit_counts((a[heard] ^ b[heard]) & _MASK).sum()) / (BITS * count)
+        return 1.0, count
+    return float(_bit_counts((a[heard] ^ b[heard]) & _MASK).sum()) / (BITS * count), count
 
 
 def _sounds(of: SoundPrint) -> NDArray[np.float32]:
@@ -156,5 +174,6 @@ class PrintIndex:
         for ballot in ballots[np.argsort(-votes, kind="stable")[:MOST_TRIED]].tolist():
             row, offset = ballot >> 32, (ballot & ((1 << 32) - 1)) - (1 << 31)
             around = range(offset - OFFSETS_AROUND, offset + OFFSETS_AROUND + 1)
-            if min(difference(self.known[row], asked, near) for near in around) <= MOST_DIFFERENCE:
+            compared = np.array([difference(self.known[row], asked, near) for near in around])
+            if (compared[:, 0] <= most_difference(compared[:, 1])).any():
                 yield row

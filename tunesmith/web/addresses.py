@@ -1,7 +1,7 @@
 """Where a connection may go: never into a private network, unless a person named that very place.
 
 A name is looked up once and the connection is made to the very address that was checked, so that a name server that
-answers differently a moment later (DNS rebinding) gains nothing. It knows no protocol above TLS.
+answers differently a moment later (DNS rebinding) gains nothing. It knows no protocol above TLS, and no proxy.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -41,6 +42,8 @@ def origin_of(address: str) -> Origin:
     try:
         parts = urlsplit(address)
         port = parts.port
+        # No label of a name is empty or longer than 63 signs; a look-up would fail otherwise than by OSError.
+        (parts.hostname or "").encode("idna")
     except ValueError as fault:
         raise UserError(f"{address!r} is no address: {fault}", address, "write it as https://HOST/...") from fault
     if parts.scheme not in PORTS or not parts.hostname:
@@ -73,6 +76,7 @@ def is_public(address: str) -> bool:
 
 def is_near(host: str) -> bool:
     """Whether a host is this machine or stands in a private network, as far as its name tells; it is not looked up."""
+    host = host.rstrip(".")
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -88,8 +92,17 @@ def checked(origin: Origin, named: Iterable[Origin], look_up: Resolve) -> Sequen
         OSError: The name is not known.
     """
     addresses = look_up(origin.host, origin.port)
-    if origin in named:
-        return addresses
+    if origin not in named:
+        need_public(origin, addresses)
+    return addresses
+
+
+def need_public(origin: Origin, addresses: Iterable[str]) -> None:
+    """Refuse an origin that no person named if one of its IP addresses is of a private network.
+
+    Raises:
+        UserError: One is.
+    """
     private = [address for address in addresses if not is_public(address)]
     if private:
         raise UserError(
@@ -97,18 +110,20 @@ def checked(origin: Origin, named: Iterable[Origin], look_up: Resolve) -> Sequen
             str(origin),
             "name it as the base address yourself if it is meant; that a page or a reply names it is not enough",
         )
-    return addresses
 
 
 def connection_to(origin: Origin, addresses: Sequence[str], seconds: float) -> http.client.HTTPConnection:
     """A connection that goes to these IP addresses only, first to the first; the host's name stays in TLS."""
-    if origin.scheme == "https":
-        return _Secure(origin, addresses, seconds)
-    return _Plain(origin, addresses, seconds)
+    reach = partial(connected, addresses, origin.port, seconds)
+    return Secure(origin, reach, seconds) if origin.scheme == "https" else _Plain(origin, reach, seconds)
 
 
-def _connected(addresses: Sequence[str], port: int, seconds: float) -> socket.socket:
-    """A socket to the first of the addresses that answers."""
+def connected(addresses: Sequence[str], port: int, seconds: float) -> socket.socket:
+    """A socket to the first of the addresses that answers.
+
+    Raises:
+        OSError: None does.
+    """
     refused: OSError = OSError("the name has no address")
     for address in addresses:
         try:
@@ -122,26 +137,33 @@ def _connected(addresses: Sequence[str], port: int, seconds: float) -> socket.so
 
 
 class _Plain(http.client.HTTPConnection):
-    """HTTP to addresses that were checked."""
+    """HTTP over a socket that was reached in a way of its own."""
 
-    def __init__(self, origin: Origin, addresses: Sequence[str], seconds: float) -> None:
+    def __init__(self, origin: Origin, reach: Callable[[], socket.socket], seconds: float) -> None:
         super().__init__(origin.host, origin.port, timeout=seconds)
-        self._checked = (addresses, origin.port, seconds)
+        self._reach = reach
 
     def connect(self) -> None:
-        self.sock = _connected(*self._checked)
+        self.sock = self._reach()
 
 
-class _Secure(http.client.HTTPSConnection):
-    """HTTPS to addresses that were checked."""
+class Secure(http.client.HTTPSConnection):
+    """HTTPS over such a socket; the certificate has to be that of the origin's host.
 
-    def __init__(self, origin: Origin, addresses: Sequence[str], seconds: float) -> None:
+    Args:
+        origin: What is asked.
+        reach: Makes the socket that TLS is spoken over.
+        seconds: Without a byte.
+    """
+
+    def __init__(self, origin: Origin, reach: Callable[[], socket.socket], seconds: float) -> None:
         self._trust = ssl.create_default_context()
         super().__init__(origin.host, origin.port, timeout=seconds, context=self._trust)
-        self._checked = (addresses, origin.port, seconds)
+        self._reach = reach
 
     def connect(self) -> None:
-        bare = _connected(*self._checked)
+        """Reach the host and check its certificate."""
+        bare = self._reach()
         try:
             self.sock = self._trust.wrap_socket(bare, server_hostname=self.host)
         except BaseException:

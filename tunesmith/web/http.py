@@ -3,7 +3,7 @@
 One request at a time (each thread has a client of its own), spaced by a token bucket. What says "later" (429, 5xx, a
 lost or a cut connection) is asked again; ``Retry-After`` is kept to. Redirects are followed by hand, each target
 checked, credentials left behind when the origin changes. Bytes are counted as they arrive and again when they unfold:
-there is a limit a reply and one a sync.
+there is a limit a reply and one a sync. A proxy is used where the environment names one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import http.client
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +20,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from tunesmith.errors import UserError
 from tunesmith.web.addresses import Origin, Resolve, checked, connection_to, is_near, origin_of, resolve
+from tunesmith.web.proxies import Proxy, check_behind, proxy_of, through
 from tunesmith.web.replies import (
     LATER,
     MIB,
@@ -81,7 +82,7 @@ class Client:
         clock: Whose seconds count.
         throttled: Tells from a reply with another status than 429 that it asks to wait (Google says so by 403).
         look_up: Addresses of a host.
-        say: Told about long waits, for a person.
+        say: Told about long waits and a proxy, for a person.
         fixes: What a person can do about an error of a status (0: no reply), where the caller knows it better.
 
     Raises:
@@ -114,6 +115,7 @@ class Client:
         self._bucket = TokenBucket(self.limits.rate, self.limits.burst, self.clock)
         self._open: tuple[Origin, http.client.HTTPConnection] | None = None
         self._ahead_seconds = 0.0
+        self._told: Proxy | None = None
 
     def get(self, path: str, params: Mapping[str, Any] | None = None, attempts: int | None = None) -> Any:
         """JSON of a path or an address; a parameter that is None is left out.
@@ -207,7 +209,7 @@ class Client:
             f"{origin_of(target)} gave no answer in {attempts} attempts: {why}",
             bare(target),
             self._fixes.get(status, "give the same command again later; it goes on where it was")
-            + (_past() if key == "connection" else ""),
+            + (_asked_by(target) if key == "connection" else ""),
             status=status,
             reason="away",
             stops=origin_of(target) == self.origin,
@@ -334,12 +336,20 @@ class Client:
         if self._open is not None and self._open[0] == origin:
             return self._open[1], True
         self.close()
+        seconds, proxy = self.limits.timeout_seconds, proxy_of(origin)
         try:
-            addresses: Sequence[str] = checked(origin, {self.origin}, self._look_up)
+            if proxy is None:
+                made = connection_to(origin, checked(origin, {self.origin}, self._look_up), seconds)
+            else:
+                check_behind(origin, {self.origin}, self._look_up)
+                made = through(proxy, origin, seconds)
         except UserError as fault:
             raise HttpFault(fault.what, fault.where, fault.fix, reason="private address") from fault
-        self._open = (origin, connection_to(origin, addresses, self.limits.timeout_seconds))
-        return self._open[1], False
+        if self._say is not None and proxy is not None and proxy != self._told:
+            self._say(f"{origin} is asked through the proxy {proxy}")
+            self._told = proxy
+        self._open = (origin, made)
+        return made, False
 
     def _body(self, answer: http.client.HTTPResponse, headers: Mapping[str, str], most: int, target: str) -> bytes:
         """The whole body, unfolded, within the limits."""
@@ -375,9 +385,7 @@ def credential(variable: str, service: str, how: str) -> str:
     return value
 
 
-def _past() -> str:
-    """A word about a proxy of the environment: the address that was checked must be the one connected to."""
-    named = next(
-        (name for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy") if os.environ.get(name)), ""
-    )
-    return f"; {named} is not used, connections are direct" if named else ""
+def _asked_by(target: str) -> str:
+    """By which way an address was asked that did not answer, where that was a proxy."""
+    proxy = proxy_of(origin_of(target))
+    return f"; it was asked through the proxy {proxy}" if proxy else ""

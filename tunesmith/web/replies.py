@@ -120,10 +120,13 @@ def fault_of(reply: Reply, target: str, fixes: Mapping[int, str] | None = None, 
         plain: Whether a body that is no JSON is the service's word too, as it is not where pages are read.
     """
     reason, message = _told(reply, plain)
-    refused = "renew the token in the environment and give the same command again; it goes on where it was"
-    fix = (fixes or {}).get(reply.status, refused if reply.status == 401 else "")
+    refused = {
+        401: "renew the token in the environment and give the same command again; it goes on where it was",
+        407: "write a name and a password into the proxy's variable: http://NAME:PASSWORD@HOST:PORT",
+    }
+    fix = (fixes or {}).get(reply.status, refused.get(reply.status, ""))
     what = f"{origin_of(target)} {answered(reply, plain)}"
-    stops = reply.status == 401
+    stops = reply.status in refused
     return HttpFault(what, bare(target), fix, status=reply.status, reason=reason, said=message, stops=stops)
 
 

@@ -1,4 +1,4 @@
-"""The other end of the process that queries run in: asks, waits no longer than it must, and starts it anew. No scores.
+"""The other end of the process that queries run in: what it is asked, and what its answer means. No scores.
 
 It knows where a database is, and no answer or reference.
 """
@@ -6,15 +6,12 @@ It knows where a database is, and no answer or reference.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import threading
-import weakref
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tunesmith.child_process import ChildProcess
 
 PROGRAM = Path(__file__).with_name("sqlite_child.py")
 GRACE_SECONDS = 2.0
@@ -44,7 +41,7 @@ class Database:
     script: str | None = None
 
 
-class SqlProcess:
+class SqlProcess(ChildProcess):
     """A process that runs queries one after the other; started by the first one, and again after a violent end.
 
     Args:
@@ -54,13 +51,10 @@ class SqlProcess:
     """
 
     def __init__(self, seconds: float, rows: int, memory_bytes: int) -> None:
+        super().__init__(["-I", "-S", "-B", "-X", "utf8", str(PROGRAM), str(memory_bytes)])
         self.seconds = seconds
         self.rows = rows
-        self.memory_bytes = memory_bytes
         self._lock = threading.Lock()
-        self._child: subprocess.Popen[bytes] | None = None
-        self._ends: weakref.finalize[..., object] | None = None
-        self._owner = 0
 
     def run(self, query: str, database: Database) -> Result:
         """A query's rows, or what is at fault."""
@@ -72,62 +66,10 @@ class SqlProcess:
             "rows": self.rows,
         }
         with self._lock:
-            reply = self._ask(json.dumps(request).encode() + b"\n")
+            reply = self.ask(json.dumps(request).encode() + b"\n", 2 * self.seconds + GRACE_SECONDS).line
         if not reply:
             return Result(None, f"it was killed: it ran longer than {self.seconds:g} s or needed too much memory")
         answer = json.loads(reply, object_hook=lambda blob: bytes.fromhex(blob["hex"]) if "hex" in blob else blob)
         if "no_database" in answer:
             return Result(None, answer["no_database"], no_database=True)
         return Result(answer.get("rows"), answer.get("fault", ""))
-
-    def _ask(self, request: bytes) -> bytes:
-        """One line for one line; nothing where the process had to be killed or died."""
-        child = self._living()
-        assert child.stdin is not None
-        assert child.stdout is not None
-        killer = threading.Timer(2 * self.seconds + GRACE_SECONDS, child.kill)
-        killer.daemon = True
-        killer.start()
-        try:
-            child.stdin.write(request)
-            child.stdin.flush()
-            reply = child.stdout.readline()
-        except OSError:
-            reply = b""
-        finally:
-            killer.cancel()
-        if reply.endswith(b"\n"):
-            return reply
-        self.stop()
-        return b""
-
-    def stop(self) -> None:
-        """End the process; the next query starts another."""
-        if self._ends is not None:
-            self._ends()
-        self._ends = self._child = None
-
-    def _living(self) -> subprocess.Popen[bytes]:
-        # A forked process shares the pipes of its parent, and would take its answers.
-        if self._child is None or self._child.poll() is not None or self._owner != os.getpid():
-            self.stop()
-            self._child = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-B", "-X", "utf8", str(PROGRAM), str(self.memory_bytes)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-            self._owner = os.getpid()
-            self._ends = weakref.finalize(self, _end, self._child)
-        return self._child
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    child.kill()
-    for stream in (child.stdin, child.stdout):
-        if stream is not None:
-            # It may still hold what was to be written to a process that is gone.
-            with suppress(OSError):
-                stream.close()
-    child.wait()

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from tunesmith.data.digest import plain
+from tunesmith.data.digest import plain, plain_columns
 from tunesmith.data.opened import Misfit
 from tunesmith.pictures.class_masks import MaskValues, check_size, mask_areas, read_mask_values
 from tunesmith.pictures.classes import PictureClasses, declared
@@ -114,7 +114,7 @@ class RowReader:
             made.update(width=look.width, height=look.height)
             if self.answered:
                 used |= self._mask(raw, made, look) if self.kind == "mask" else self._boxes(raw, made, look)
-        return {**self._others(raw, used), **made}
+        return {**plain_columns(raw, used, self.dropped), **made}
 
     def notes(self) -> list[str]:
         """What a person should know of the rows taken so far, one sentence each."""
@@ -123,18 +123,6 @@ class RowReader:
         if self.dropped:
             said.append(f"columns that hold bytes, pictures or arrays were left out: {', '.join(self.dropped)}")
         return [*said, *self.checker.notes()]
-
-    def _others(self, raw: Mapping[str, Any], used: set[str]) -> dict[str, Any]:
-        """Columns that the task does not need, as far as they are JSON."""
-        kept: dict[str, Any] = {}
-        for name, value in raw.items():
-            if name not in used:
-                item, whole = plain(value)
-                if whole:
-                    kept[name] = item
-                else:
-                    self.dropped[name] += 1
-        return kept
 
     def _picture(self, value: Any) -> tuple[str, Path]:
         """A picture's name for rows, and its file.

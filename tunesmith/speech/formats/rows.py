@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunesmith.data.digest import plain
+from tunesmith.data.digest import plain_columns
 from tunesmith.data.folder_listing import LINK_OUT, leads_out
 from tunesmith.data.opened import Misfit
 from tunesmith.speech.audio import (
@@ -112,7 +112,9 @@ class RowReader:
             self._see_text(made)
         except (AudioFault, Misfit) as fault:
             raise Misfit(f"({name}) {fault}") from fault
-        return {**self._others(raw, used), **{column: made[column] for column in COLUMNS if column in made}}
+        # A column of ours that was not used is blank.
+        others = plain_columns(raw, used | set(COLUMNS), self.dropped)
+        return {**others, **{column: made[column] for column in COLUMNS if column in made}}
 
     def look(self, path: Path) -> Sound:
         """What a recording is; a file that was looked at is looked at again only where it has changed.
@@ -167,19 +169,6 @@ class RowReader:
         if self.dropped:
             said.append(f"columns that hold bytes, recordings or arrays were left out: {', '.join(self.dropped)}")
         return said
-
-    def _others(self, raw: Mapping[str, Any], used: set[str]) -> dict[str, Any]:
-        """Columns that the task does not need, as far as they are JSON."""
-        kept: dict[str, Any] = {}
-        for name, value in raw.items():
-            # A column of ours that was not used is blank.
-            if name not in used and name not in COLUMNS:
-                item, whole = plain(value)
-                if whole:
-                    kept[name] = item
-                else:
-                    self.dropped[name] += 1
-        return kept
 
     # The recording
 
