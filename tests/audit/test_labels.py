@@ -16,11 +16,12 @@ from tests.fixtures.small_models import rows_of, write_model
 from tunesmith.audit.data import AuditData, Wishes
 from tunesmith.audit.effects import effect_without
 from tunesmith.audit.found import Found, Skipped, View
+from tunesmith.audit.heads import Head, Heads, Turned
 from tunesmith.audit.kept import Kept
 from tunesmith.audit.label_boxes import _better_place, _summed, cells_of_boxes
 from tunesmith.audit.label_masks import cells_of_mask
 from tunesmith.audit.labels import label_findings
-from tunesmith.audit.out_of_fold import Head, out_of_fold
+from tunesmith.audit.out_of_fold import out_of_fold
 from tunesmith.data.deep_codes import DEEP_CODES
 from tunesmith.prepare import prepare
 from tunesmith.recipe import read_recipe
@@ -140,6 +141,26 @@ def test_a_head_is_sklearns_logistic_regression() -> None:
         reference = linear_model.LogisticRegression(C=1 / (0.05 * weights.sum()), tol=1e-8, max_iter=5000)
         wanted = reference.fit(scaled, labels, weights).predict_proba(scaled)
         assert np.abs(head.probabilities(inputs) - wanted).max() < 5e-3
+
+
+@pytest.mark.parametrize(("rows", "width"), [(150, 8), (40, 90)])
+def test_heads_side_by_side_are_each_their_own(rows: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    inputs = (rng.normal(size=(rows, width)) * np.geomspace(1, 30, width)).astype(np.float32)
+    labels = (inputs[:, :3] / inputs[:, :3].std(0) + rng.normal(size=(rows, 3))).argmax(1)
+    weights = rng.uniform(0, 1, (5, rows)).astype(np.float32) * (np.arange(rows) % 5 != np.arange(5)[:, None])
+    turned = Turned.of(inputs)
+
+    def said(heads: Heads, count: int) -> Any:
+        return [heads.probabilities(number, turned.rows) for number in range(count)]
+
+    together = said(Heads(turned, labels, 3, weights).fit(0.03), 5)
+    alone = [said(Heads(turned, labels, 3, one[None]).fit(0.03), 1)[0] for one in weights]
+    assert np.abs(np.array(together) - np.array(alone)).max() < 5e-3
+    # Of many rows and classes a few heads are computed at a time.
+    monkeypatch.setattr("tunesmith.audit.heads.TOGETHER_NUMBERS", 2 * 3 * rows)
+    in_parts = said(Heads(turned, labels, 3, weights).fit(0.03), 5)
+    assert np.abs(np.array(together) - np.array(in_parts)).max() < 1e-3
 
 
 def test_the_effect_of_rows_that_teach_the_opposite_is_measured(tmp_path: Path, bert: Path) -> None:

@@ -14,6 +14,7 @@ from tests.fixtures.small_models import rows_of, write_model, write_pooling
 from tests.fixtures.word_encoder import Texts
 from tunesmith.errors import UserError
 from tunesmith.model.cross_encoder import open_cross_encoder
+from tunesmith.model.lean_encoder import LeanEncoder
 from tunesmith.model.sentence_encoder import TextEncoder, open_encoder
 from tunesmith.model.weights import resolve
 from tunesmith.recipe.sections import ModelSection
@@ -76,6 +77,41 @@ def test_bf16_stays_near(tmp_path: Path) -> None:
     exact, low = encoder_of(tmp_path).encode(TEXTS), encoder_of(tmp_path, "bf16").encode(TEXTS)
     assert (exact * low).sum(1).min() > 0.999
     assert np.abs(exact - low).max() > 0
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max", "lasttoken"])
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_the_lean_pass_gives_what_the_network_gives(tmp_path: Path, family: str, pooling: str) -> None:
+    write_pooling(write_model(tmp_path, family), pooling)
+    lean, padded = encoder_of(tmp_path), encoder_of(tmp_path)
+    padded.__dict__["_lean"] = None
+    assert isinstance(lean._lean, LeanEncoder)
+    # Single texts, texts of one length side by side, a text of no token.
+    for texts in ([*TEXTS, TEXTS[0], ""], [TEXTS[3]], ["the plot", "the film", "the plot"]):
+        assert np.abs(lean.encode(texts) - padded.encode(texts)).max() < 1e-5
+
+
+def test_attention_over_many_texts_of_a_length_goes_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pooling(write_model(tmp_path), "mean")
+    whole = encoder_of(tmp_path).encode(TEXTS)
+    monkeypatch.setattr("tunesmith.model.lean_encoder.MOST_WEIGHTS", 1)
+    assert np.abs(encoder_of(tmp_path).encode(TEXTS) - whole).max() < 1e-6
+
+
+def test_an_encoder_of_another_build_keeps_its_own_pass(tmp_path: Path) -> None:
+    write_pooling(write_model(tmp_path, "distilbert"), "mean")
+    encoder = encoder_of(tmp_path)
+    assert encoder._lean is None
+    assert np.linalg.norm(encoder.encode(TEXTS), axis=1) == pytest.approx(np.ones(len(TEXTS)), abs=1e-5)
+
+
+def test_a_pass_that_computes_something_else_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pooling(write_model(tmp_path), "mean")
+    encoder = encoder_of(tmp_path)
+    layer = encoder.network.transformer.encoder.layer[0].attention.output  # type: ignore[union-attr, index]
+    forward = layer.forward
+    monkeypatch.setattr(layer, "forward", lambda hidden, given: forward(hidden, given).flip(-1))
+    assert encoder._lean is None
 
 
 def test_another_network_pooling_or_length_is_another_encoder(tmp_path: Path) -> None:

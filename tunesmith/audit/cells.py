@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tunesmith.audit.out_of_fold import FOLDS, Floats, Head, Numbers
+from tunesmith.audit.heads import Floats, Head, Numbers
+from tunesmith.audit.out_of_fold import FOLDS
 
 if TYPE_CHECKING:
     import torch

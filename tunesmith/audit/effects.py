@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from tunesmith import metrics
 from tunesmith.audit.found import Effect
-from tunesmith.audit.out_of_fold import LEAST_ROWS, Floats, Head, Numbers, chosen_decay, units_of
+from tunesmith.audit.heads import Floats, Head, Numbers
+from tunesmith.audit.out_of_fold import LEAST_ROWS, chosen_decay, units_of
 
 if TYPE_CHECKING:
     from tunesmith.audit.data import AuditData

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from tunesmith.audit.cells import NoMaps, SeenPicture, picture_limit_said, pieces, seen_pictures
 from tunesmith.audit.found import Found, Mark, Skipped, View, share_level
+from tunesmith.audit.heads import Floats, Numbers
 from tunesmith.audit.label_noise import Doubt, confident_joint, doubt
-from tunesmith.audit.out_of_fold import LEAST_ROWS, Floats, Numbers, sifted
+from tunesmith.audit.out_of_fold import LEAST_ROWS, sifted
 
 if TYPE_CHECKING:
     from tunesmith.audit.data import AuditData

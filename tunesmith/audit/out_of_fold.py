@@ -1,7 +1,8 @@
 """What heads say of rows that they did not learn from: every row is judged by the others, from features alone.
 
 A head is one linear layer with softmax on standardised features, fitted to its optimum; its penalty is the one with the
-least loss on rows left out. It knows no row and no modality beyond the label of each.
+least loss on rows left out. Features are standardised over all rows, labels left aside. It knows no row and no modality
+beyond the label of each.
 """
 
 from __future__ import annotations
@@ -15,14 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from tunesmith.audit.heads import Floats, Heads, Numbers, Turned
 
+if TYPE_CHECKING:
     from tunesmith.audit.data import AuditData
     from tunesmith.audit.found import SideName
 
-Floats = NDArray[np.float32]
-Numbers = NDArray[np.int64]
 Report = Callable[[int, int], None]
 
 FOLDS, REPEATS = 5, 3
@@ -31,9 +30,6 @@ LEAST_ROWS = 5
 DECAYS = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3)
 """Weights of the penalty ``decay / 2 * |W|^2`` beside the mean loss, strongest first."""
 WORSE_IN_A_ROW = 2
-MOST_STEPS = 60
-SLIGHT = 1e-6
-MORE_FEATURES = 1.2
 ONCE_NUMBERS = 60_000_000
 """Rows by width by classes from which on one division into folds has to do."""
 
@@ -190,17 +186,9 @@ def cross_fitted(
     Returns:
         float32 [rows, classes].
     """
-    rng = np.random.default_rng(seed)
     repeats = 1 if inputs.size * classes > ONCE_NUMBERS else repeats
-    total = np.zeros((len(labels), classes))
-    decays: tuple[float, ...] = DECAYS
-    for done in range(repeats):
-        folds = folds_of(labels, units, FOLDS, rng)
-        said, decay = _path(inputs, labels, classes, folds, decays, weights)
-        total += said
-        decays = (decay,)
-        report(done + 1, repeats)
-    return np.asarray(total / repeats, dtype=np.float32)
+    fitting = _Fitting(Turned.of(inputs), labels, classes, units)
+    return fitting.averaged(seed, weights, repeats, None, report)[0]
 
 
 def sifted(
@@ -214,111 +202,85 @@ def sifted(
     """As ``cross_fitted``, twice: the second time a row counts as much as its label is probably right."""
     from tunesmith.audit.label_noise import doubt
 
-    # One division tells enough of how much each row is to count.
-    first = cross_fitted(inputs, labels, classes, units, seed, repeats=1, report=lambda d, t: report(d, 2 * t))
+    repeats = 1 if inputs.size * classes > ONCE_NUMBERS else REPEATS
+    fitting = _Fitting(Turned.of(inputs), labels, classes, units)
+    # One division tells enough of how much each row is to count, and about how strong the penalty is to be.
+    first, decay = fitting.averaged(seed, None, 1, None, lambda d, _t: report(d, 1 + repeats))
     right = np.asarray(1 - doubt(labels, first).wrong, dtype=np.float32)
-    return cross_fitted(
-        inputs, labels, classes, units, seed + 1, weights=right, report=lambda d, t: report(t + d, 2 * t)
-    )
+    return fitting.averaged(seed + 1, right, repeats, decay, lambda d, _t: report(1 + d, 1 + repeats))[0]
 
 
 def chosen_decay(inputs: Floats, labels: Numbers, classes: int, units: Numbers, seed: int = 0) -> float:
     """The penalty with the least loss on rows left out."""
+    fitting = _Fitting(Turned.of(inputs), labels, classes, units)
     folds = folds_of(labels, units, FOLDS, np.random.default_rng(seed))
-    return _path(inputs, labels, classes, folds, DECAYS, None)[1]
+    return fitting.best(folds, None, None)[1]
 
 
-def _path(
-    inputs: Floats, labels: Numbers, classes: int, folds: Numbers, decays: Sequence[float], weights: Floats | None
-) -> tuple[NDArray[np.float64], float]:
-    """Probabilities under the penalty with the least loss on rows left out, and that penalty."""
-    heads = [
-        Head(inputs[folds != fold], labels[folds != fold], classes, None if weights is None else weights[folds != fold])
-        for fold in np.unique(folds)
-    ]
-    best: tuple[float, NDArray[np.float64], float] | None = None
+@dataclass(frozen=True)
+class _Fitting:
+    """Rows with labels, and heads over folds of them. The heads of all folds read the same standardised rows."""
+
+    turned: Turned
+    labels: Numbers
+    classes: int
+    units: Numbers
+
+    def averaged(
+        self, seed: int, weights: Floats | None, repeats: int, near: float | None, report: Report
+    ) -> tuple[Floats, float]:
+        """Probabilities averaged over divisions, float32 [rows, classes], and the penalty that the first one chose."""
+        rng = np.random.default_rng(seed)
+        total, decay = self.best(folds_of(self.labels, self.units, FOLDS, rng), weights, near)
+        report(1, repeats)
+        for done in range(1, repeats):
+            folds = folds_of(self.labels, self.units, FOLDS, rng)
+            total = total + self._said(self._heads(folds, weights).fit(decay), folds)
+            report(done + 1, repeats)
+        return np.asarray(total / repeats, dtype=np.float32), decay
+
+    def best(self, folds: Numbers, weights: Floats | None, near: float | None) -> tuple[NDArray[np.float64], float]:
+        """Probabilities under the penalty with the least loss on rows left out, and that penalty.
+
+        Args:
+            folds: Of every row, [rows].
+            weights: How much a row counts, [rows].
+            near: The penalty that is best for other weights: the search begins there. None: with the strongest.
+        """
+        heads = self._heads(folds, weights)
+        found: dict[float, tuple[float, NDArray[np.float64]]] = {}
+
+        def loss(decay: float) -> float:
+            said = self._said(heads.fit(decay), folds)
+            each = -np.log(np.clip(said[np.arange(len(said)), self.labels], 1e-12, 1))
+            found[decay] = float(each.mean() if weights is None else (each * weights).sum() / weights.sum()), said
+            return found[decay][0]
+
+        start = 0 if near is None else DECAYS.index(near)
+        _downhill(DECAYS[start:], loss)
+        if near is not None and min(found, key=lambda one: found[one][0]) == near:
+            _downhill(DECAYS[:start][::-1], loss, found[near][0])
+        decay = min(found, key=lambda one: found[one][0])
+        return found[decay][1], decay
+
+    def _heads(self, folds: Numbers, weights: Floats | None) -> Heads:
+        """A head for each fold, that learns from the others."""
+        others = (folds != np.unique(folds)[:, None]).astype(np.float32)
+        return Heads(self.turned, self.labels, self.classes, others if weights is None else others * weights)
+
+    def _said(self, heads: Heads, folds: Numbers) -> NDArray[np.float64]:
+        """What the head of each fold says of its rows, [rows, classes]."""
+        said = np.empty((len(folds), self.classes))
+        for number, fold in enumerate(np.unique(folds)):
+            said[folds == fold] = heads.probabilities(number, self.turned.rows[folds == fold])
+        return said
+
+
+def _downhill(decays: Sequence[float], loss: Callable[[float], float], best: float = np.inf) -> None:
+    """Try one after the other until it gets worse twice in a row."""
     worse = 0
     for decay in decays:
-        said = np.empty((len(labels), classes))
-        for fold, head in zip(np.unique(folds), heads, strict=True):
-            said[folds == fold] = head.fit(decay).probabilities(inputs[folds == fold])
-        each = -np.log(np.clip(said[np.arange(len(labels)), labels], 1e-12, 1))
-        loss = float(each.mean() if weights is None else (each * weights).sum() / weights.sum())
-        if best is None or loss < best[0]:
-            best, worse = (loss, said, decay), 0
-        else:
-            worse += 1
-            if worse == WORSE_IN_A_ROW:
-                break
-    assert best is not None
-    return best[1], best[2]
-
-
-class Head:
-    """A linear layer with softmax; fitted again it begins where it ended.
-
-    Args:
-        inputs: Features to learn from, [rows, width].
-        labels: [rows].
-        classes: How many.
-        weights: How much each row counts, [rows].
-    """
-
-    def __init__(self, inputs: Floats, labels: Numbers, classes: int, weights: Floats | None = None) -> None:
-        import torch
-
-        given = torch.from_numpy(np.ascontiguousarray(inputs))
-        self._mean, spread = given.mean(0), given.std(0, unbiased=False)
-        # A feature that never changes says nothing; divided by its rounding it would say a lot.
-        small = spread <= 1e-6 * given.abs().amax(0) + 1e-12
-        self._spread = torch.where(small, torch.ones_like(spread), spread)
-        # With more features than rows the optimum lies in the span of the rows: no more directions are needed.
-        self._span: Tensor | None = None
-        if given.shape[1] > MORE_FEATURES * given.shape[0]:
-            self._span = torch.linalg.qr(self._scaled(given).T)[0]
-        self._inputs = self._scaled(given)
-        self._labels, self._numbers = torch.from_numpy(labels), torch.arange(len(labels))
-        every = torch.ones(len(labels)) if weights is None else torch.from_numpy(weights).float()
-        self._weights = every / every.sum()
-        self._classes = classes
-        # The last column of the inputs, ones, has the bias, which no penalty draws to zero.
-        self._inputs = torch.cat([self._inputs, torch.ones(len(labels), 1)], 1)
-        self._layer = torch.zeros(self._inputs.shape[1], classes)
-        # No curvature of a softmax is above a half of this one (Boehning 1992): with it the search takes few steps.
-        self._bound = self._inputs.T @ (self._inputs * (self._weights[:, None] / 4))
-
-    def _scaled(self, inputs: Tensor) -> Tensor:
-        scaled = (inputs - self._mean) / self._spread
-        return scaled if self._span is None else scaled @ self._span
-
-    def fit(self, decay: float) -> Head:
-        """Go to the optimum under a penalty."""
-        import torch
-
-        from tunesmith.audit.descent import minimised
-
-        def value(layer: Tensor) -> tuple[float, Tensor]:
-            logs = (self._inputs @ layer).log_softmax(1)
-            own = logs.gather(1, self._labels[:, None])[:, 0]
-            drawn = layer[:-1]
-            loss = float(-(own * self._weights).sum() + decay / 2 * drawn.square().sum())
-            # By hand: the tape costs as much as the two products.
-            slope = logs.exp_()
-            slope[self._numbers, self._labels] -= 1
-            gradient = self._inputs.T @ slope.mul_(self._weights[:, None])
-            gradient[:-1] += decay * drawn
-            return loss, gradient
-
-        penalty = torch.full((len(self._layer),), decay)
-        penalty[-1] = 0.0
-        factor = torch.linalg.cholesky(self._bound + torch.diag(penalty + SLIGHT))
-        self._layer = minimised(value, self._layer, MOST_STEPS, lambda slope: torch.cholesky_solve(slope, factor))
-        return self
-
-    def probabilities(self, inputs: Floats) -> NDArray[np.float64]:
-        """Of the classes, float64 [rows, classes]."""
-        import torch
-
-        scaled = self._scaled(torch.from_numpy(np.ascontiguousarray(inputs)))
-        logits = scaled @ self._layer[:-1] + self._layer[-1]
-        return np.asarray(logits.double().softmax(-1).numpy())
+        one = loss(decay)
+        best, worse = (one, 0) if one < best else (best, worse + 1)
+        if worse == WORSE_IN_A_ROW:
+            break

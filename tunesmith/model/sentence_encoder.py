@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from tunesmith.errors import UserError
 from tunesmith.machine import pick_device, pick_precision
+from tunesmith.model.lean_encoder import LeanEncoder, lean_encoder
 from tunesmith.model.pretrained import load_config, load_model, load_tokenizer
 from tunesmith.model.sentence import SentenceEncoder, pooling_of, prompts_of
 from tunesmith.model.weights import Weights, resolve, weights_digest
@@ -130,14 +131,22 @@ class TextEncoder:
         found = np.zeros((len(ids), self.width), dtype=np.float32)
         done = 0
         tokens = BATCH_TOKENS.get(self.device.type, MANY_TOKENS)
+        low = self.precision == "bf16" and self._lean is None
         # One context for all batches: it keeps the weights in bf16 that the first batch made.
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=low):
             for places in _batches(order, [len(one) for one in ids], tokens):
                 found[places] = self._vectors([ids[i] for i in places])
                 done += len(places)
                 if progress is not None:
                     progress("encode", done, len(ids))
         return found
+
+    @cached_property
+    def _lean(self) -> LeanEncoder | None:
+        """The same pass without padding, where there is one for this network."""
+        if self.device.type != "cpu":
+            return None
+        return lean_encoder(self.network, torch.bfloat16 if self.precision == "bf16" else torch.float32)
 
     def _ids(self, texts: Sequence[str], *, special: bool, cut: bool = False) -> list[list[int]]:
         limit = {"truncation": True, "max_length": self.most_tokens} if cut else {}
@@ -146,16 +155,21 @@ class TextEncoder:
 
     def _vectors(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """[texts, width] of texts of about the same length, the longest first."""
-        longest = max(len(ids[0]), 1)
-        pad = self.tokenizer.pad_token_id
-        tokens = torch.tensor([[*one, *[pad] * (longest - len(one))] for one in ids], device=self.device)
         lengths = torch.tensor([len(one) for one in ids], device=self.device)
-        mask = (torch.arange(longest, device=self.device) < lengths[:, None]).to(torch.int64)
-        pooled: Tensor = self.network(tokens, mask)
+        pooled = self._padded(ids, lengths) if self._lean is None else self._lean(ids)
         with torch.autocast(self.device.type, enabled=False):
             states: Tensor = self.dense(pooled.float())
             unit = F.normalize(states, dim=-1) * (lengths[:, None] > 0)
         return np.asarray(unit.cpu().numpy(), dtype=np.float32)
+
+    def _padded(self, ids: Sequence[Sequence[int]], lengths: Tensor) -> Tensor:
+        """Pooled states by the network itself, [texts, width]."""
+        longest = max(len(ids[0]), 1)
+        pad = self.tokenizer.pad_token_id
+        tokens = torch.tensor([[*one, *[pad] * (longest - len(one))] for one in ids], device=self.device)
+        mask = (torch.arange(longest, device=self.device) < lengths[:, None]).to(torch.int64)
+        pooled: Tensor = self.network(tokens, mask)
+        return pooled
 
 
 def open_encoder(name: str = STARTER, *, where: str = "--encoder") -> TextEncoder:
